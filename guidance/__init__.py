@@ -1,0 +1,35 @@
+"""Guidance methods, one module each. Adding a method is adding a file here (and a test)."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from guidance.base import Guidance
+
+
+def _discover() -> dict[str, type[Guidance]]:
+    found: dict[str, type[Guidance]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if module.name == "base":
+            continue
+        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
+        for cls in members:
+            if isinstance(cls, type) and issubclass(cls, Guidance) and "method" in cls.__annotations__:
+                if cls is not Guidance and cls.__module__ == f"{__name__}.{module.name}":
+                    found[cls.model_fields["method"].default] = cls
+    return dict(sorted(found.items()))
+
+
+REGISTRY: dict[str, type[Guidance]] = _discover()
+"""Wire name -> class."""
+
+AnyGuidance: Any = Annotated[reduce(or_, REGISTRY.values()), Field(discriminator="method")]
+"""The discriminated union of all methods, for pydantic models and schemas."""
+
+__all__ = ["REGISTRY", "AnyGuidance", "Guidance"]

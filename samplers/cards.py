@@ -1,0 +1,61 @@
+"""What there is to say of each sampler without torch: the API's catalogue and the admission checks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from guidance.base import Guidance
+
+Family = Literal["vp", "flow", "ve"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerCard:
+    name: str
+    title: str
+    families: tuple[Family, ...]
+    order: int = 1
+    evaluations_per_step: int = 1
+    stochastic: bool = False
+    paper: str = ""
+
+
+CARDS: dict[str, SamplerCard] = {
+    card.name: card
+    for card in (
+        SamplerCard("ddim", "DDIM", ("vp",), paper="2010.02502"),
+        SamplerCard("euler", "Euler", ("vp", "ve"), paper="2206.00364"),
+        SamplerCard("euler_a", "Euler ancestral", ("vp", "ve"), stochastic=True, paper="2206.00364"),
+        SamplerCard("dpmpp_2m", "DPM-Solver++ 2M", ("vp", "ve"), order=2, paper="2211.01095"),
+        SamplerCard("unipc", "UniPC", ("vp",), order=2, paper="2302.04867"),
+        SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
+    )
+}
+"""Wire name -> card."""
+
+
+def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Collection[str]) -> list[str]:
+    """Why this guidance cannot run with this sampler on a model of `family` that `has` these extras.
+
+    `has`: any of "weak", "classifier", "controlnet", "grad". Empty answer: it can run. Each sentence says
+    what would work instead.
+    """
+    found: list[str] = []
+    if family not in sampler.families:
+        fit = ", ".join(card.name for card in CARDS.values() if family in card.families)
+        found.append(f"sampler {sampler.name!r} does not fit a {family} model; use one of: {fit}")
+    fits = [card for card in CARDS.values() if family in card.families]
+    if guidance.needs.stochastic and not sampler.stochastic:
+        fit = ", ".join(card.name for card in fits if card.stochastic)
+        found.append(f"guidance {guidance.method!r} needs a sampler that adds noise at each step: {fit}")
+    if guidance.needs.first_order and sampler.order > 1:
+        fit = ", ".join(card.name for card in fits if card.order == 1)
+        found.append(f"guidance {guidance.method!r} needs a first-order sampler: {fit}")
+    for need, what in (("weak", "a weak model"), ("classifier", "a classifier"), ("qr", "a QR ControlNet")):
+        extra = "controlnet" if need == "qr" else need
+        if getattr(guidance.needs, need) and extra not in has:
+            found.append(f"guidance {guidance.method!r} needs {what}, which this model does not have")
+    return found

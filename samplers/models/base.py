@@ -1,0 +1,63 @@
+"""The model adapter: whatever a network predicts, turned into `denoised`, one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from guidance.base import Cond, Level, Network
+from samplers.cards import Family
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The conditions for a list of prompts, and a warning for each prompt that was cut."""
+
+    conds: list[Cond]
+    warnings: list[str] = field(default_factory=list[str])
+
+
+class Model(Protocol):
+    """One loaded network with its encoder and decoder. Rows are independent: batch as you like."""
+
+    name: str
+    family: Family
+    device: torch.device
+    scheduler_config: dict[str, Any]
+    """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...); spacings come from it."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell; width and height must be multiples of it (times the network's own)."""
+        ...
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        ...
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of a latent for a picture of width x height pixels; ValueError says what would fit."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Encoded: ...
+
+    def denoise(
+        self,
+        x_t: Tensor,
+        levels: Sequence[Level],
+        conds: Sequence[Cond],
+        network: Network = "main",
+        grad: bool = False,
+    ) -> Tensor:
+        """`denoised` for N rows: x_t (N, C, h, w) float32, one level and one condition per row."""
+        ...
+
+    def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
+        """Latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1], float32."""
+        ...
