@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -20,16 +20,22 @@ def _discover() -> dict[str, type[Guidance]]:
             continue
         members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
         for cls in members:
-            if isinstance(cls, type) and issubclass(cls, Guidance) and "method" in cls.__annotations__:
-                if cls is not Guidance and cls.__module__ == f"{__name__}.{module.name}":
-                    found[cls.model_fields["method"].default] = cls
+            if (
+                isinstance(cls, type)
+                and issubclass(cls, Guidance)
+                and cls.__module__.endswith("." + module.name)
+            ):
+                found[cls.model_fields["method"].default] = cls
     return dict(sorted(found.items()))
 
 
 REGISTRY: dict[str, type[Guidance]] = _discover()
 """Wire name -> class."""
 
-AnyGuidance: Any = Annotated[reduce(or_, REGISTRY.values()), Field(discriminator="method")]
+if TYPE_CHECKING:
+    AnyGuidance = Guidance
+else:
+    AnyGuidance = Annotated[reduce(or_, REGISTRY.values()), Field(discriminator="method")]
 """The discriminated union of all methods, for pydantic models and schemas."""
 
 __all__ = ["REGISTRY", "AnyGuidance", "Guidance"]

@@ -166,8 +166,8 @@ class Paper:
 class Guidance(BaseModel):
     """A guidance method: a frozen, shared set of parameters plus the rule that uses them.
 
-    Subclass it in a module of its own, with `method: Literal["name"] = "name"`, `paper`, `needs`, `traces` and
-    `guide`; the registry, the API's validation and schema, the form in the browser and the contract tests
+    Subclass it in a module of its own, with `method: Literal["name"] = "name"`, `paper`, `needs`, `traces`
+    and `guide`; the registry, the API's validation and schema, the form in the browser and the contract tests
     follow from that file.
     """
 

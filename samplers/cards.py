@@ -14,6 +14,8 @@ Family = Literal["vp", "flow", "ve"]
 
 @dataclass(frozen=True, slots=True)
 class SamplerCard:
+    """One sampler: what it is, which models it fits, what it costs."""
+
     name: str
     title: str
     families: tuple[Family, ...]

@@ -29,7 +29,7 @@ class Model(Protocol):
     family: Family
     device: torch.device
     scheduler_config: dict[str, Any]
-    """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...); spacings come from it."""
+    """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...)."""
 
     @property
     def factor(self) -> int:

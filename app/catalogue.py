@@ -1,0 +1,90 @@
+"""The models that this server offers: names for clients, sources for workers. Torch-free."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from guidance import AnyGuidance
+from samplers.cards import Family
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ModelCard(BaseModel):
+    """One entry of `models.toml`, completed from the diffusers folder's own JSON where there is one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
+    title: str = ""
+    source: str = Field(description="a diffusers folder (relative to the catalogue), a hub id, or 'toy'")
+    revision: str | None = None
+    family: Family = "vp"
+    factor: int = Field(8, description="width and height are multiples of it")
+    width: int = 512
+    height: int = 512
+    min_size_px: int = 64
+    max_size_px: int = 2048
+    steps: int = 25
+    sampler: str = "ddim"
+    guidance: AnyGuidance | None = None
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    extras: frozenset[str] = Field(frozenset({"grad"}), description="weak, classifier, controlnet, grad")
+    options: dict[str, Any] = Field(default_factory=dict[str, Any], description="passed to the adapter")
+
+
+class Catalogue(BaseModel):
+    """All cards by id; the first is the default."""
+
+    models: dict[str, ModelCard]
+
+    @property
+    def default(self) -> ModelCard:
+        """The model of a request that names none."""
+        return next(iter(self.models.values()))
+
+
+def load_catalogue(path: Path | None = None) -> Catalogue:
+    """Read `models.toml` (a `[[models]]` table per entry); the repository's own by default.
+
+    Raises ValueError naming the file and the entry when something is wrong.
+    """
+    path = path or ROOT / "models" / "models.toml"
+    try:
+        entries = tomllib.loads(path.read_text())["models"]
+        cards = [_complete(ModelCard.model_validate(entry), path.parent) for entry in entries]
+    except FileNotFoundError:
+        raise ValueError(f"no catalogue at {path}; set LODESTAR_CATALOGUE to a models.toml") from None
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not cards:
+        raise ValueError(f"{path}: no [[models]] entry")
+    return Catalogue(models={card.id: card for card in cards})
+
+
+def _complete(card: ModelCard, base: Path) -> ModelCard:
+    """Make a folder source absolute and read what the folder itself says of its parts."""
+    folder = (base / card.source).resolve()
+    if not (folder / "model_index.json").is_file():
+        return card
+    extras = set(card.extras)
+    if (folder / "unet_weak").is_dir():
+        extras.add("weak")
+    if (folder / "classifier").is_dir():
+        extras.add("classifier")
+    unet = json.loads((folder / "unet" / "config.json").read_text())
+    vae = json.loads((folder / "vae" / "config.json").read_text())
+    halvings = len(vae.get("block_out_channels", vae.get("decoder_block_out_channels", [0]))) - 1
+    halvings_unet = len(unet["block_out_channels"]) - 1
+    return card.model_copy(
+        update={
+            "source": str(folder),
+            "factor": 2 ** (halvings + halvings_unet),
+            "extras": frozenset(extras),
+        }
+    )

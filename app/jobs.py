@@ -1,0 +1,195 @@
+"""The wire types of a job: what is asked, what ran, what came out. Shared by API, queue, clients, workers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from guidance import AnyGuidance
+
+
+class JobStatus(StrEnum):
+    """`queued -> starting -> processing -> succeeded | failed | canceled`; `expired` from `queued`."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+RUNNING = frozenset({JobStatus.STARTING, JobStatus.PROCESSING})
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
+
+Priority = Literal["interactive", "normal", "batch"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Wire(BaseModel):
+    """Base of all wire types: unknown fields are refused, infinities never travel."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class JobSpec(Wire):
+    """What a client asks for. Absent values are filled from the model's card: see `Resolved`."""
+
+    model: str | None = Field(None, max_length=100, description="a name of GET /v1/models")
+    prompt: str = Field(description="what the picture shows", examples=["a red apple, 3d"])
+    negative_prompt: str = ""
+    seeds: list[Seed] | None = Field(None, min_length=1, description="one picture per seed")
+    n: int | None = Field(None, ge=1, description="that many seeds are drawn and returned")
+    width: int | None = Field(None, ge=8)
+    height: int | None = Field(None, ge=8)
+    steps: int | None = Field(None, ge=1)
+    sampler: str | None = Field(None, max_length=40, description="a name of GET /v1/samplers")
+    guidance: AnyGuidance | None = Field(None, description="one of GET /v1/guidance")
+    metrics: list[str] = Field(default_factory=lambda: ["basic"], max_length=20)
+    preview_every: int = Field(0, ge=0, description="a preview each so many steps; 0 for none")
+    priority: Priority = "normal"
+    tags: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list[str], max_length=16)
+    metadata: dict[str, str] = Field(default_factory=dict[str, str], max_length=16)
+
+
+class Resolved(Wire):
+    """Every value that runs: a `JobSpec` with nothing left open. This is what is queued and stored."""
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    seeds: list[Seed]
+    width: int
+    height: int
+    steps: int
+    sampler: str
+    guidance: AnyGuidance
+    metrics: list[str]
+    preview_every: int
+    priority: Priority
+
+
+Stage = Literal["queued", "loading", "encoding", "denoising", "decoding", "scoring", "storing", "done"]
+
+
+class Progress(Wire):
+    """How far a running job is. `step` counts all its images' denoising steps."""
+
+    step: int = 0
+    total: int = 0
+    stage: Literal["queued", "loading", "encoding", "denoising", "decoding", "scoring", "storing", "done"] = (
+        "queued"
+    )
+
+    @property
+    def fraction(self) -> float:
+        """Share done, in [0, 1]."""
+        return self.step / self.total if self.total else 0.0
+
+
+class Nfe(Wire):
+    """Evaluations per image, counted where they were made."""
+
+    model: int = 0
+    weak: int = 0
+    grad: int = 0
+    classifier: int = 0
+    decode: int = 0
+
+
+class Timings(Wire):
+    """Where the time of a job went, in milliseconds."""
+
+    queue_ms: float = 0.0
+    load_ms: float = 0.0
+    encode_ms: float = 0.0
+    denoise_ms: float = 0.0
+    decode_ms: float = 0.0
+    score_ms: float = 0.0
+    store_ms: float = 0.0
+
+
+class ImageResult(Wire):
+    """One stored picture. `key` is where the storage has it."""
+
+    index: int
+    seed: int
+    key: str
+    width: int
+    height: int
+    sha256: str
+    metrics: dict[str, float] = Field(default_factory=dict[str, float])
+
+
+class JobResult(Wire):
+    """What a worker hands in when a job has succeeded."""
+
+    images: list[ImageResult]
+    trace_key: str | None = None
+    nfe: Nfe
+    timings: Timings
+    metrics: dict[str, float] = Field(default_factory=dict[str, float], description="means over the images")
+    warnings: list[str] = Field(default_factory=list[str])
+    ran: dict[str, Any] = Field(default_factory=dict[str, Any], description="device, dtype, versions")
+
+
+class JobError(Wire):
+    """Why a job failed, for a person: no traceback, no path."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class JobRecord(Wire):
+    """A job as the queue keeps it: the truth that answers and events are made from."""
+
+    id: str
+    status: JobStatus
+    resolved: Resolved
+    input: dict[str, Any]
+    """The request as it came."""
+    tags: list[str] = Field(default_factory=list[str])
+    metadata: dict[str, str] = Field(default_factory=dict[str, str])
+    seq: int = 0
+    """Increases with every visible change; the id of the last event."""
+    attempt: int = 0
+    max_attempts: int = 3
+    worker_id: str | None = None
+    cancel_requested: bool = False
+    created_at_ms: int
+    started_at_ms: int | None = None
+    completed_at_ms: int | None = None
+    expires_at_ms: int | None = None
+    progress: Progress = Field(default_factory=Progress)
+    result: JobResult | None = None
+    error: JobError | None = None
+
+
+EventType = Literal[
+    "queued", "start", "progress", "preview", "guidance", "image",
+    "completed", "failed", "canceled", "expired",
+]  # fmt: skip
+
+
+class JobEvent(Wire):
+    """A hint that a job changed: `seq` is the record's after the change."""
+
+    id: str
+    seq: int
+    type: Literal[
+        "queued",
+        "start",
+        "progress",
+        "preview",
+        "guidance",
+        "image",
+        "completed",
+        "failed",
+        "canceled",
+        "expired",
+    ]
+    data: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -1,0 +1,176 @@
+"""What a job queue does, whoever implements it. Times are the server's clock, in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from app.jobs import JobError, JobEvent, JobRecord, JobResult, JobStatus, Progress, Resolved
+
+
+class QueueFull(Exception):
+    """No room: come back in `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: int = 5) -> None:
+        super().__init__("the queue is full")
+        self.retry_after_s = retry_after_s
+
+
+class IdempotencyConflict(Exception):
+    """The idempotency key, or the client's own job id, was used with another payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to enqueue. `group` is the compatibility group, `cost` its rows x steps."""
+
+    id: str
+    resolved: Resolved
+    input: dict[str, Any]
+    group: str
+    cost: float = 1.0
+    client: str = "anonymous"
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job leased to a worker. `attempt` counts from 1 and was counted before the work began."""
+
+    id: str
+    attempt: int
+    resolved: Resolved
+    created_at_ms: int
+    claimed_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A worker's report on one job it holds; it renews the lease. `events` go to the listeners."""
+
+    id: str
+    progress: Progress | None = None
+    events: Sequence[tuple[str, dict[str, Any]]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list, in the asked order."""
+
+    records: list[JobRecord]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCard:
+    """What a worker tells of itself; it expires unless repeated."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    models: Sequence[str]
+    rows: int
+    max_rows: int
+    heartbeat_at_ms: int = 0
+
+
+BeatAnswer = Literal["ok", "cancel", "lost"]
+
+
+class JobQueue(Protocol):
+    """At-least-once delivery with leases; every method is one atomic step and safe to repeat."""
+
+    async def enqueue(self, job: NewJob) -> tuple[JobRecord, bool]:
+        """Queue `job`; (record, created). The same id or idempotency key again answers the first record.
+
+        Raises QueueFull, IdempotencyConflict.
+        """
+        ...
+
+    async def get(self, job_id: str) -> JobRecord | None: ...
+
+    async def position(self, job_id: str) -> int | None:
+        """How many waiting jobs are ahead of it; None when it does not wait."""
+        ...
+
+    async def list(
+        self,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Literal["asc", "desc"] = "desc",
+        status: Collection[JobStatus] | None = None,
+        tag: str | None = None,
+    ) -> Page: ...
+
+    async def cancel(self, job_id: str) -> JobRecord | None:
+        """Queued: canceled at once. Running: asked to stop; seen at the worker's next beat."""
+        ...
+
+    async def retry(self, job_id: str) -> JobRecord | None:
+        """A new attempt of a finished job, same seeds."""
+        ...
+
+    async def delete(self, job_id: str) -> JobRecord | None:
+        """Forget a finished job (its files are the storage's business); None if there is none."""
+        ...
+
+    async def claim(
+        self, worker: str, models: Collection[str], cost: float, wait_s: float = 0.0
+    ) -> list[Claim]:
+        """Lease waiting jobs of these models worth up to `cost` rows (at least one); wait for one if none."""
+        ...
+
+    async def beat(self, worker: str, beats: Sequence[Beat]) -> dict[str, BeatAnswer]:
+        """Renew leases and report progress in one round trip."""
+        ...
+
+    async def finish(self, worker: str, job_id: str, result: JobResult) -> bool:
+        """Hand in a result. False: the lease was lost or the job canceled; drop the work."""
+        ...
+
+    async def fail(self, worker: str, job_id: str, error: JobError) -> bool:
+        """Hand in a failure; a retryable one is queued again until its attempts run out."""
+        ...
+
+    async def stop(self, worker: str, job_id: str) -> bool:
+        """Confirm that a job asked to cancel has stopped."""
+        ...
+
+    async def release(self, worker: str, job_ids: Sequence[str]) -> None:
+        """Give jobs back unharmed (shutdown): no attempt is counted."""
+        ...
+
+    async def sweep(self) -> int:
+        """Take back expired leases; the number taken. Called by workers and by the API every few seconds."""
+        ...
+
+    def listen(self, job_id: str) -> AsyncIterator[JobEvent]:
+        """Events from now on. Subscribe first, then `get` the record: nothing is missed in between."""
+        ...
+
+    async def put_blob(self, key: str, data: bytes, ttl_s: int = 60) -> None:
+        """Keep something short-lived and overwritable (a preview, the trace so far)."""
+        ...
+
+    async def get_blob(self, key: str) -> bytes | None: ...
+
+    async def announce(self, card: WorkerCard, ttl_s: int = 15) -> None: ...
+
+    async def retire(self, worker: str) -> None: ...
+
+    async def workers(self) -> list[WorkerCard]: ...
+
+    async def depth(self) -> dict[str, int]:
+        """Open jobs per status: queued, running."""
+        ...
+
+    async def ping(self) -> float:
+        """Round trip in milliseconds; raises when the server cannot be reached."""
+        ...
+
+    async def close(self) -> None: ...
