@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,12 +37,17 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Row `index` of `total` in a run: from the level `now` (x_t) to the level `next` (x_s)."""
+    """Solver step `index` of `total` in a run: from the level `now` (x_t) to the level `next` (x_s).
+
+    A solver that evaluates the network twice a step gives two of these with one `index`; the second says in
+    `began` at which level the solver's step started, so that a decision taken once holds for both.
+    """
 
     index: int
     total: int
     now: Level
     next: Level
+    began: Level | None = None
 
     @property
     def fraction(self) -> float:
@@ -97,9 +102,15 @@ class Decode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classify:
-    """Ask the model's classifier for logits: pictures (B, 3, H, W) in [-1, 1] -> (B, K), float32."""
+    """Ask the model's classifier for logits: pictures (B, 3, H, W) in [-1, 1] -> (B, K), float32.
+
+    `labels`: the K conditions to choose among, in the order of the answer's columns; empty means all classes
+    that the classifier knows. `level`: the noise level of `images`, for a classifier trained on noisy input.
+    """
 
     images: Tensor
+    labels: Sequence[Cond] = ()
+    level: Level | None = None
     grad: bool = False
 
 
@@ -141,6 +152,25 @@ class Needs:
     """It is defined only with a sampler that adds noise at each step."""
     first_order: bool = False
     """It is defined only with a sampler that looks at no earlier step."""
+    pixels: bool = False
+    """It is defined only for models that work on pixels, not on latents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How the loop keeps several particles of each image: rows k*particles ... of x_t belong to image k.
+
+    The loop adds up each `Prediction.log_weight`; a step without one neither weighs nor resamples. It
+    resamples an image's particles when their effective sample size is below `resample_below * particles`
+    (at 1: at every weighed step), sets their weights to zero, and resamples what weight is left at the end.
+    """
+
+    particles: int
+    resample_below: float = 0.5
+    prior_scale: float = 1.0
+    """The starting noise is multiplied by this: the target at the highest noise level is not N(0, 1)."""
+    keep: Literal["one", "all"] = "one"
+    """Return one particle of each image, or all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +220,61 @@ class Guidance(BaseModel):
         """Ask what is needed at `x_t` and return the `Prediction` for this step. A generator."""
         raise NotImplementedError
 
+    def requires(self) -> Needs:
+        """What this instance needs: `needs`, or less (or more) where that depends on its parameters."""
+        return self.needs
+
+    def population(self) -> Population | None:
+        """The particles that the loop keeps per image; None for one sample per image."""
+        return None
+
     def nfe(self, steps: Sequence[Step]) -> int:
         """Network evaluations per image over `steps` (an upper bound where it depends on the data)."""
         return len(steps) * (2 if self.needs.negative else 1)
+
+
+ADVANCED: Any = {"advanced": True}
+"""Marks, in the schema, a parameter that a form may hide at first."""
+
+
+class Limited(Guidance):
+    """A method that guides inside an interval only; outside it the conditional prediction stands alone.
+
+    Source: arXiv 2404.07724 (limited interval): guide where sigma is in (sigma_low, sigma_high].
+    """
+
+    start: float = Field(
+        0.0, ge=0, le=1, description="share of the steps before guidance begins", json_schema_extra=ADVANCED
+    )
+    stop: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the steps after which guidance ends",
+        json_schema_extra=ADVANCED,
+    )
+    sigma_low: float = Field(
+        0.0, ge=0, description="guide only above this level (sigma / alpha)", json_schema_extra=ADVANCED
+    )
+    sigma_high: float | None = Field(
+        None, ge=0, description="guide only up to this level (sigma / alpha)", json_schema_extra=ADVANCED
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.stop < self.start:
+            raise ValueError(f"stop ({self.stop}) lies before start ({self.start}); give start <= stop")
+        if self.sigma_high is not None and self.sigma_high < self.sigma_low:
+            raise ValueError(f"sigma_high ({self.sigma_high}) is below sigma_low ({self.sigma_low})")
+        return self
+
+    def active(self, step: Step) -> bool:
+        """Whether this step is guided. Steps count as in diffusers: int(start*N) <= index < int(stop*N)."""
+        first, last = (int(share * step.total + 1e-9) for share in (self.start, self.stop))
+        sigma = (step.began or step.now).sigma_ve
+        below = self.sigma_high is None or sigma <= self.sigma_high
+        return first <= step.index < last and self.sigma_low < sigma and below
+
+    def nfe(self, steps: Sequence[Step]) -> int:
+        """One evaluation per step and one more where it is guided."""
+        return len(steps) + sum(self.active(step) for step in steps)
