@@ -209,6 +209,8 @@ class Guidance(BaseModel):
     paper: ClassVar[Paper]
     needs: ClassVar[Needs] = Needs()
     traces: ClassVar[dict[str, Trace]] = {}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Parameters that a source gives for a model, by the model's name; the rest keeps its defaults."""
 
     method: str
 
@@ -243,14 +245,14 @@ class Limited(Guidance):
     Source: arXiv 2404.07724 (limited interval): guide where sigma is in (sigma_low, sigma_high].
     """
 
-    start: float = Field(
+    guide_from: float = Field(
         0.0, ge=0, le=1, description="share of the steps before guidance begins", json_schema_extra=ADVANCED
     )
-    stop: float = Field(
+    guide_to: float = Field(
         1.0,
         ge=0,
         le=1,
-        description="share of the steps after which guidance ends",
+        description="share of the steps after which it ends",
         json_schema_extra=ADVANCED,
     )
     sigma_low: float = Field(
@@ -262,15 +264,15 @@ class Limited(Guidance):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.stop < self.start:
-            raise ValueError(f"stop ({self.stop}) lies before start ({self.start}); give start <= stop")
+        if self.guide_to < self.guide_from:
+            raise ValueError(f"guide_to ({self.guide_to}) lies before guide_from ({self.guide_from})")
         if self.sigma_high is not None and self.sigma_high < self.sigma_low:
             raise ValueError(f"sigma_high ({self.sigma_high}) is below sigma_low ({self.sigma_low})")
         return self
 
     def active(self, step: Step) -> bool:
-        """Whether this step is guided. Steps count as in diffusers: int(start*N) <= index < int(stop*N)."""
-        first, last = (int(share * step.total + 1e-9) for share in (self.start, self.stop))
+        """Whether this step is guided. Steps count as in diffusers: int(from*N) <= index < int(to*N)."""
+        first, last = (int(share * step.total + 1e-9) for share in (self.guide_from, self.guide_to))
         sigma = (step.began or step.now).sigma_ve
         below = self.sigma_high is None or sigma <= self.sigma_high
         return first <= step.index < last and self.sigma_low < sigma and below

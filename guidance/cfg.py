@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans), with Lin's rescale and Kynkäänniemi's limited interval."""
+"""Classifier-free guidance (Ho & Salimans), with the remedies for its colours that became common."""
 
 from __future__ import annotations
 
@@ -7,34 +7,87 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import Conditions, Denoise, Guidance, Guide, Needs, Paper, Prediction, Step, Trace
+from guidance.base import ADVANCED, Conditions, Denoise, Guide, Limited, Needs, Paper, Prediction, Step, Trace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class CFG(Guidance):
+def spread_like(guided: Tensor, pos: Tensor) -> Tensor:
+    """`guided` with the standard deviation of `pos`, per image (arXiv 2305.08891, eq. 15)."""
+    shape = (-1, *(1,) * (guided.dim() - 1))
+    ratio = pos.flatten(1).std(dim=1) / guided.flatten(1).std(dim=1)
+    return guided * ratio.nan_to_num(1.0).view(shape)
+
+
+def clip_dynamically(denoised: Tensor, percentile: float, ceiling: float) -> Tensor:
+    """Clip each image to its own percentile of |x0| and divide by it (arXiv 2205.11487, section 2.3)."""
+    limit = denoised.flatten(1).abs().quantile(percentile, dim=1).clamp(1.0, ceiling)
+    limit = limit.view(-1, *(1,) * (denoised.dim() - 1))
+    return denoised.clamp(-limit, limit) / limit
+
+
+class CFG(Limited):
     """Classifier-free guidance, `denoised = neg + scale * (pos - neg)`.
 
-    Source: arXiv 2207.12598, eq. 6 with scale = w + 1.
+    Then, if asked for: `rescale` mixes in the guided prediction brought back to the spread of `pos`, and
+    `threshold_percentile` clips dynamically (models on pixels only). Outside the interval, and at scale 1,
+    the negative condition is not evaluated.
+
+    Source: arXiv 2207.12598, eq. 6 with scale = w + 1; 2305.08891, eqs. 14-16 (rescale); 2404.07724
+        (interval); 2205.11487, section 2.3 (dynamic thresholding).
+    Deviates: rescale works on `denoised`, as all rules here do, where the paper and diffusers use the
+        network's own output.
     """
 
     title: ClassVar = "CFG"
     summary: ClassVar = "Extrapolates from the unconditional to the conditional prediction by a fixed scale."
-    paper: ClassVar = Paper("Classifier-Free Diffusion Guidance", "2207.12598", "NeurIPS 2021 workshop")
+    paper: ClassVar = Paper(
+        "Classifier-Free Diffusion Guidance",
+        "2207.12598",
+        "NeurIPS 2021 workshop",
+        compared_with="diffusers 0.42.1: CFG, rescale_noise_cfg, DDIMScheduler._threshold_sample",
+        largest_difference="0 for CFG and rescale (fp64)",
+        deviates="rescale and dynamic thresholding act on the estimate of the clean sample",
+    )
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {"guidance_norm": Trace("norm of the guidance term")}
 
     method: Literal["cfg"] = "cfg"
     scale: float = Field(4.0, ge=0, le=100, description="w; 1 is the conditional prediction alone")
+    rescale: float = Field(
+        0.0, ge=0, le=1, description="phi, share of the rescaled prediction; 0.7 in the paper, 0 is off"
+    )
+    threshold_percentile: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="dynamic thresholding, 0.995 in the paper; 0: off",
+        json_schema_extra=ADVANCED,
+    )
+    threshold_max: float = Field(
+        1.5, ge=1, description="largest clipping limit; 1 is static clipping", json_schema_extra=ADVANCED
+    )
 
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: None) -> Guide:
-        if self.scale == 1:
+        if self._guided(step):
+            pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
+            delta = pos - neg
+            denoised, norm = neg + self.scale * delta, delta.flatten(1).norm(dim=1)
+        else:
             (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
-            return Prediction(denoised=pos, trace={"guidance_norm": 0.0})
-        pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
-        delta = pos - neg
-        return Prediction(neg + self.scale * delta, trace={"guidance_norm": delta.flatten(1).norm(dim=1)})
+            denoised, norm = pos, 0.0
+        if self.rescale:
+            denoised = self.rescale * spread_like(denoised, pos) + (1 - self.rescale) * denoised
+        if self.threshold_percentile:
+            denoised = clip_dynamically(denoised, self.threshold_percentile, self.threshold_max)
+        return Prediction(denoised, trace={"guidance_norm": norm})
+
+    def requires(self) -> Needs:
+        return Needs(negative=self.scale != 1, pixels=self.threshold_percentile > 0)
 
     def nfe(self, steps: Sequence[Step]) -> int:
-        return len(steps) * (1 if self.scale == 1 else 2)
+        return len(steps) + sum(self._guided(step) for step in steps)
+
+    def _guided(self, step: Step) -> bool:
+        return self.scale != 1 and self.active(step)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class NoGuidance(Guidance):
-    """Conditional sampling, `denoised = D(x_t; c)`. One evaluation per step."""
+    """Conditional sampling, `denoised = D(x_t; c)`. One evaluation per step.
+
+    Source: arXiv 2010.02502, eq. 9: the estimate of x0 as the network gives it.
+    """
 
     title: ClassVar = "None"
     summary: ClassVar = "Plain conditional sampling: one network evaluation per step."

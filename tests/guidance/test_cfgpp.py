@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from guidance.base import Denoise, Level, Prediction, Step
+from guidance.cfg import CFG
+from guidance.cfgpp import CFGPP, equivalent_cfg_scale
+from guidance.none import NoGuidance
+from tests import analytic
+from tests.analytic import (
+    CONDITIONS,
+    NEGATIVE,
+    SAME,
+    Answerer,
+    flow_levels,
+    run,
+    start,
+    steps_of,
+    ve_levels,
+    vp_levels,
+)
+from tests.golden.arrays import load
+
+Z = load("cfgpp_sd15")
+BARS = torch.cat([torch.ones(1).double(), Z["alphas_cumprod"]])
+
+
+def vp(bar: float, timestep: int) -> Level:
+    return Level(bar**0.5, (1 - bar) ** 0.5, float(timestep))
+
+
+class Table(Answerer):
+    """The golden model: the network reads the time and knows nothing of the sampler's own level."""
+
+    def answer(self, ask: Denoise) -> list[torch.Tensor]:
+        bar = Z["alphas_cumprod"][int(ask.level.timestep)].item()
+        network = vp(bar, 0)
+        out = []
+        for cond in ask.conds:
+            scaled = ask.x_t if ask.level.alpha < 1 else ask.x_t / (ask.level.sigma**2 + 1) ** 0.5
+            eps = (scaled - network.alpha * analytic.denoised(scaled, network, cond)) / network.sigma
+            out.append((ask.x_t - ask.level.sigma * eps) / ask.level.alpha)
+        return out
+
+
+def ddim_levels(key: str) -> list[Level]:
+    times = Z[f"{key}|timesteps"].tolist()
+    skip = Z[f"{key}|skip"].item()
+    bars = [BARS[t].item() for t in times]
+    last = BARS[times[-1] - skip].item() if times[-1] - skip >= 0 else Z["alphas_cumprod"][0].item()
+    return [*(vp(bar, t) for bar, t in zip(bars, times, strict=True)), vp(last, 0)]
+
+
+@pytest.mark.parametrize(
+    ("key", "guidance"),
+    [
+        ("ddim|7.5", CFG(scale=7.5)),
+        ("ddim|1.0", CFG(scale=1)),
+        ("ddim_cfg++|0.0", CFGPP(scale=0)),
+        ("ddim_cfg++|0.6", CFGPP(scale=0.6)),
+        ("ddim_cfg++|1.0", CFGPP(scale=1)),
+    ],
+)
+def test_ddim_follows_the_official_trajectory(key: str, guidance: CFG | CFGPP) -> None:
+    x, answerer = Z[f"{key}|init"], Table()
+    for step in steps_of(ddim_levels(key)):
+        prediction = answerer.finish(guidance.guide(x, step, CONDITIONS, guidance.start()))
+        assert torch.allclose(prediction.denoised, Z[f"{key}|z0t"][step.index], atol=1e-9, rtol=0)
+        x = analytic.first_order(x, step, prediction)
+        assert torch.allclose(x, Z[f"{key}|zt"][step.index], atol=1e-9, rtol=0)
+
+
+def test_euler_follows_the_official_trajectory() -> None:
+    key, guidance, answerer = "euler_cfg++|0.6", CFGPP(scale=0.6), Table()
+    x = Z[f"{key}|init"]
+    times = [*Z[f"{key}|model_t"].tolist(), 0]
+    sigmas = Z["sigmas_karras_n10"].tolist()
+    for step in steps_of([Level(1.0, s, float(t)) for s, t in zip(sigmas, times, strict=True)]):
+        prediction = answerer.finish(guidance.guide(x, step, CONDITIONS, None))
+        assert torch.allclose(prediction.denoised, Z[f"{key}|z0t"][step.index], atol=1e-9, rtol=0)
+        x = analytic.first_order(x, step, prediction)
+        assert torch.allclose(x, Z[f"{key}|zt"][step.index], atol=1e-9, rtol=0)
+
+
+def test_inversion_swaps_the_roles() -> None:
+    """Going up, the unconditional estimate is kept and the guided one gives the noise."""
+    key, guidance, answerer = "ddim_inversion_cfg++|0.6", CFGPP(scale=0.6), Table()
+    x = Z["src_z0"]
+    for time, eps_u in zip(Z[f"{key}|model_t"][:10].tolist(), Z[f"{key}|model_eps_u"], strict=False):
+        before = time - Z[f"{key}|skip"].item()
+        bar = BARS[before].item() if before >= 0 else Z["alphas_cumprod"][0].item()
+        now, after = vp(bar, time), vp(BARS[time].item(), time)
+        prediction = answerer.finish(guidance.guide(x, Step(0, 10, now, after), CONDITIONS, None))
+        assert prediction.renoise is not None
+        assert torch.allclose((x - now.alpha * prediction.renoise) / now.sigma, eps_u[None, 0], atol=1e-9)
+        x = analytic.first_order(
+            x, Step(0, 10, now, after), Prediction(denoised=prediction.renoise, renoise=prediction.denoised)
+        )
+    assert torch.allclose(x, Z[f"{key}|init"], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["vp", "flow", "ve"])
+def test_lambda_zero_is_the_unconditional_sampler(family: str) -> None:
+    levels = analytic.FAMILIES[family]()
+    unconditional = analytic.Conditions(NEGATIVE, NEGATIVE)
+    guided = run(CFGPP(scale=0), start(levels), levels).x
+    assert torch.allclose(guided, run(NoGuidance(), start(levels), levels, unconditional).x, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.6, 1.0, 2.0])
+def test_equal_conditions_give_the_base_solver(scale: float) -> None:
+    levels = vp_levels()
+    guided = run(CFGPP(scale=scale), start(levels), levels, SAME).x
+    assert torch.allclose(guided, run(NoGuidance(), start(levels), levels).x, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["vp", "flow", "ve"])
+def test_a_first_order_step_equals_cfg_at_the_equivalent_scale(family: str) -> None:
+    levels = analytic.FAMILIES[family]()
+    x = start(levels)
+    for step in steps_of(levels):
+        omega = equivalent_cfg_scale(0.6, step)
+        plus = Answerer().finish(CFGPP(scale=0.6).guide(x, step, CONDITIONS, None))
+        if step.now.alpha:
+            cfg = Answerer().finish(CFG(scale=omega).guide(x, step, CONDITIONS, None))
+            expected = analytic.first_order(x, step, cfg)
+            assert torch.allclose(
+                analytic.first_order(x, step, plus), expected, atol=1e-12 * max(1, step.now.sigma)
+            )
+        x = analytic.first_order(x, step, plus)
+    assert equivalent_cfg_scale(0.6, steps_of(levels)[-1]) == pytest.approx(0.6)
+
+
+def test_vp_equals_ve_on_scaled_latents() -> None:
+    vps = vp_levels()
+    ves = [Level(1.0, level.sigma_ve, level.timestep) for level in vps]
+    x = start(vps)
+    on_vp = run(CFGPP(), x, vps).x
+    on_ve = run(CFGPP(), x / vps[0].alpha, ves).x
+    assert torch.allclose(on_vp, on_ve, atol=1e-10)
+
+
+def test_lambda_one_ends_on_the_conditional_estimate() -> None:
+    x, step = start(vp_levels()) * 0.3, steps_of(vp_levels())[-1]
+    prediction = Answerer().finish(CFGPP(scale=1).guide(x, step, CONDITIONS, None))
+    expected = analytic.denoised(x, step.now, analytic.POSITIVE)
+    assert torch.allclose(analytic.first_order(x, step, prediction), expected, atol=1e-12)
+
+
+def test_flow_takes_the_bridge_form() -> None:
+    """x_s = (1 - s) D_lambda + s n_u with n_u = (x_t - (1 - t) D_u) / t."""
+    step = steps_of(flow_levels(28))[5]
+    t, s = step.now.sigma, step.next.sigma
+    assert equivalent_cfg_scale(0.4, step) == pytest.approx(0.4 * (1 - s) * t / (t - s))
+    x = start(flow_levels())
+    prediction = Answerer().finish(CFGPP(scale=0.4).guide(x, step, CONDITIONS, None))
+    n_u = (x - (1 - t) * analytic.denoised(x, step.now, NEGATIVE)) / t
+    expected = (1 - s) * prediction.denoised + s * n_u
+    assert torch.allclose(analytic.first_order(x, step, prediction), expected, atol=1e-12)
+
+
+def test_lambda_follows_from_a_cfg_scale_and_the_schedule() -> None:
+    """The mean of w / lambda over DDIM steps with leading spacing, as tabled for SD's schedule."""
+    for count, mean in ((10, 2.88), (20, 5.21), (50, 12.18), (100, 23.80)):
+        times = [i * (1000 // count) + 1 for i in reversed(range(count))]
+        levels = [vp(BARS[t].item(), t) for t in times] + [vp(BARS[1].item(), 0)]
+        lam = CFGPP.matching(1.0, steps_of(levels)).scale
+        assert 1 / lam == pytest.approx(mean, rel=0.01)
+    levels = ve_levels(20)
+    assert CFGPP.matching(5.0, steps_of(levels)).scale == pytest.approx(
+        5 * CFGPP.matching(1.0, steps_of(levels)).scale
+    )
+
+
+def test_both_conditions_are_always_asked_for() -> None:
+    levels = vp_levels()
+    for scale in (0.0, 1.0):
+        ran = run(CFGPP(scale=scale), start(levels), levels)
+        assert ran.answerer.evaluations == 2 * 8 * 3
+        assert all(prediction.renoise is not None for prediction in ran.predictions)
+
+
+def test_a_negative_lambda_is_refused() -> None:
+    with pytest.raises(ValidationError, match="scale"):
+        CFGPP(scale=-0.1)
