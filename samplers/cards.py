@@ -24,6 +24,10 @@ class SamplerCard:
     stochastic: bool = False
     paper: str = ""
 
+    def rows(self, steps: int) -> int:
+        """Network evaluations of one branch in `steps` steps: the last step, to sigma 0, takes one."""
+        return steps * self.evaluations_per_step - (self.evaluations_per_step - 1)
+
 
 CARDS: dict[str, SamplerCard] = {
     card.name: card
@@ -33,6 +37,16 @@ CARDS: dict[str, SamplerCard] = {
         SamplerCard("euler_a", "Euler ancestral", ("vp", "ve"), stochastic=True, paper="2206.00364"),
         SamplerCard("dpmpp_2m", "DPM-Solver++ 2M", ("vp", "ve"), order=2, paper="2211.01095"),
         SamplerCard("unipc", "UniPC", ("vp",), order=2, paper="2302.04867"),
+        SamplerCard("heun", "Heun", ("vp", "ve"), order=2, evaluations_per_step=2, paper="2206.00364"),
+        SamplerCard(
+            "dpmpp_2s_a",
+            "DPM-Solver++ 2S ancestral",
+            ("vp", "ve"),
+            order=2,
+            evaluations_per_step=2,
+            stochastic=True,
+            paper="2211.01095",
+        ),
         SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
     )
 }
@@ -46,18 +60,19 @@ def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Coll
     what would work instead.
     """
     found: list[str] = []
+    needs = guidance.requires()
     if family not in sampler.families:
         fit = ", ".join(card.name for card in CARDS.values() if family in card.families)
         found.append(f"sampler {sampler.name!r} does not fit a {family} model; use one of: {fit}")
     fits = [card for card in CARDS.values() if family in card.families]
-    if guidance.needs.stochastic and not sampler.stochastic:
+    if needs.stochastic and not sampler.stochastic:
         fit = ", ".join(card.name for card in fits if card.stochastic)
         found.append(f"guidance {guidance.method!r} needs a sampler that adds noise at each step: {fit}")
-    if guidance.needs.first_order and sampler.order > 1:
+    if needs.first_order and sampler.order > 1:
         fit = ", ".join(card.name for card in fits if card.order == 1)
         found.append(f"guidance {guidance.method!r} needs a first-order sampler: {fit}")
     for need, what in (("weak", "a weak model"), ("classifier", "a classifier"), ("qr", "a QR ControlNet")):
         extra = "controlnet" if need == "qr" else need
-        if getattr(guidance.needs, need) and extra not in has:
+        if getattr(needs, need) and extra not in has:
             found.append(f"guidance {guidance.method!r} needs {what}, which this model does not have")
     return found

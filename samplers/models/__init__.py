@@ -1,0 +1,76 @@
+"""Model adapters, and `load`, which finds the right one for a source."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samplers.models.base import Model
+
+
+def load(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    **options: Any,
+) -> Model:
+    """Load a model from a diffusers folder, a hub id or "toy"; `options` go to its adapter.
+
+    `dtype`: "float32", "float16", "bfloat16", or "auto" (float32 on a CPU, float16 on a GPU).
+    `device`: a torch device, or "auto" (the first GPU, else the CPU). Only safetensors are read, and no code
+    from the source is run. FileNotFoundError or ValueError say what to do.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "float16"
+    if str(source) == "toy":
+        from samplers.models.toy import Toy
+
+        return Toy(name or "toy", dtype=dtype, device=device, **options)
+    from samplers.models.sd import StableDiffusion
+
+    kind = pipeline_class(source, revision)
+    if kind not in StableDiffusion.pipelines:
+        raise ValueError(
+            f"{source} is a {kind}; supported are: {', '.join(sorted(StableDiffusion.pipelines))}"
+        )
+    return StableDiffusion.load(
+        source, name or Path(source).name, dtype=dtype, device=device, revision=revision, **options
+    )
+
+
+def pipeline_class(source: str | Path, revision: str | None = None) -> str:
+    """The pipeline class that `model_index.json` names. FileNotFoundError says how to get the model."""
+    folder = Path(source)
+    if folder.is_dir():
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise FileNotFoundError(
+                f"{folder} has no model_index.json; save the model with `pipeline.save_pretrained(folder)`"
+            )
+        return json.loads(index.read_text())["_class_name"]
+    if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") != 1:
+        raise FileNotFoundError(
+            f"there is no model folder {source}; give a diffusers folder, a hub id like owner/name, or 'toy'"
+        )
+    import diffusers
+
+    hub: Any = diffusers
+    try:
+        return hub.DiffusionPipeline.load_config(str(source), revision=revision)["_class_name"]
+    except OSError as error:
+        raise FileNotFoundError(
+            f"could not get model {source} from the hub; check the name and the network, or download it "
+            f"first with `hf download {source}` and give the folder"
+        ) from error
+
+
+__all__ = ["load"]

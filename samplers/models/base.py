@@ -30,6 +30,8 @@ class Model(Protocol):
     device: torch.device
     scheduler_config: dict[str, Any]
     """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...)."""
+    extras: frozenset[str]
+    """What it has beyond the denoiser, for `cards.problems`: "weak", "classifier", "controlnet", "grad"."""
 
     @property
     def factor(self) -> int:
@@ -60,4 +62,17 @@ class Model(Protocol):
 
     def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
         """Latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1], float32."""
+        ...
+
+    def classify(
+        self,
+        images: Tensor,
+        labels: Sequence[Cond] = (),
+        level: Level | None = None,
+        grad: bool = False,
+    ) -> Tensor:
+        """Pictures (N, 3, H, W) in [-1, 1] -> logits (N, K), float32, over `labels` or all classes.
+
+        Only for models with the extra "classifier"; others raise ValueError.
+        """
         ...

@@ -1,0 +1,118 @@
+"""The plain driver: sample a prompt on a loaded model, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from guidance import REGISTRY
+from guidance.base import Ask, Conditions, Guidance
+from samplers.answer import Nfe, answer
+from samplers.cards import CARDS, problems
+from samplers.loop import Final, Observed, Run, batch, run
+from samplers.models.base import Model
+from samplers.noise import Noise
+from samplers.steps import compile_plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """What `sample` returns: one entry per seed in each list, in the order of `seeds`."""
+
+    images: list[Image.Image]
+    latents: Tensor
+    """(N, C, h, w); particles that a method keeps are further rows of their image."""
+    trace: list[dict[str, list[float | None]]]
+    nfe: list[Nfe]
+    warnings: list[str]
+    seeds: list[int]
+
+
+def sample(
+    model: Model,
+    prompt: str,
+    *,
+    negative_prompt: str = "",
+    classes: Sequence[str] = (),
+    guidance: Guidance | None = None,
+    sampler: str | None = None,
+    steps: int = 25,
+    seeds: Sequence[int] = (0,),
+    width: int | None = None,
+    height: int | None = None,
+    progress: bool = False,
+) -> Sampled:
+    """Sample one image per seed; all of them share the forwards.
+
+    `guidance`: CFG with its defaults where None. `sampler`: the first that fits model and guidance where
+    None. `classes`: alternative prompts, for methods that compare with them. ValueError lists what does not
+    fit together.
+    """
+    guidance = REGISTRY["cfg"](method="cfg") if guidance is None else guidance
+    sampler = sampler or fitting_sampler(model, guidance)
+    if sampler in CARDS and (found := problems(guidance, CARDS[sampler], model.family, model.extras)):
+        raise ValueError("; ".join(found))
+    plan = compile_plan(sampler, steps, model.family, model.scheduler_config)
+    shape = model.latent_shape(width or model.default_size[0], height or model.default_size[1])
+    encoded = model.encode([prompt, negative_prompt, *classes])
+    cond = Conditions(encoded.conds[0], encoded.conds[1], tuple(encoded.conds[2:]))
+    with tqdm(total=len(plan.rows) * len(seeds), disable=not progress, unit="step") as bar:
+
+        def tick(_: Observed) -> None:
+            bar.update()
+
+        count = batch(guidance)
+        runs = [
+            run(plan, guidance, cond, Noise(seed, shape, count, model.device), observe=tick) for seed in seeds
+        ]
+        done, nfe = drive(model, runs)
+    latents = torch.cat([final.latents for final in done])
+    return Sampled(
+        images=list(pictures(model, latents)),
+        latents=latents,
+        trace=[final.trace for final in done],
+        nfe=nfe,
+        warnings=encoded.warnings,
+        seeds=list(seeds),
+    )
+
+
+def fitting_sampler(model: Model, guidance: Guidance) -> str:
+    """The first sampler that this model and method go with. ValueError says why none does."""
+    refused = {card.name: problems(guidance, card, model.family, model.extras) for card in CARDS.values()}
+    for name, found in refused.items():
+        if not found:
+            return name
+    raise ValueError("; ".join(min(refused.values(), key=len)))
+
+
+def drive(model: Model, runs: Sequence[Run]) -> tuple[list[Final], list[Nfe]]:
+    """Run all runs to their ends, answering in one go what they ask at the same time."""
+    finals: dict[int, Final] = {}
+    nfe = [Nfe() for _ in runs]
+    replies: dict[int, Any] = dict.fromkeys(range(len(runs)))
+    while replies:
+        asks: dict[int, Ask] = {}
+        for i, reply in replies.items():
+            try:
+                asks[i] = runs[i].send(reply)
+                nfe[i].count(asks[i])
+            except StopIteration as stop:
+                finals[i] = stop.value
+        replies = dict(zip(asks, answer(model, list(asks.values())), strict=True))
+    return [finals[i] for i in range(len(runs))], nfe
+
+
+def pictures(model: Model, latents: Tensor) -> Iterator[Image.Image]:
+    """Decode one latent after the other, so that memory does not grow with their number."""
+    with torch.no_grad():
+        for latent in latents:
+            image = model.decode(latent[None])[0]
+            pixels = (image / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+            yield Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

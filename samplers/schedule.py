@@ -1,0 +1,117 @@
+"""Noise levels: which `alpha`, `sigma` and network time each step of a run has.
+
+Betas, spacings, shifts and Karras grids are diffusers': its schedulers are built from the model's own
+`scheduler_config` and read; only the coordinates change. Everything is float64 from there on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import diffusers
+import numpy as np
+
+from guidance.base import Level
+from samplers.cards import Family
+from samplers.steps.row import Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The (now, next) levels of every step. DDIM's `next` need not be the following step's `now`."""
+
+    spans: Spans
+    init_scale: float
+    between: Callable[[float], Level]
+    """The level at any `sigma_ve`, for solvers that evaluate between two steps."""
+
+
+def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, Any]) -> Schedule:
+    """The levels that diffusers' class `scheduler` visits in `steps` steps for a model with this config.
+
+    ValueError where the schedule has no room for that many steps or asks for what is not supported.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    if config.get("thresholding"):
+        raise ValueError(
+            "the scheduler config asks for dynamic thresholding, which is not supported; set it to false"
+        )
+    name = {"vp": scheduler, "flow": "FlowMatchEulerDiscreteScheduler", "ve": "EDMEulerScheduler"}[family]
+    if family == "flow" and config.get("use_dynamic_shifting"):
+        raise ValueError(
+            "the scheduler config asks for a shift by picture size; give a fixed `shift` instead"
+        )
+    built = getattr(diffusers, name).from_config(dict(config))
+    built.set_timesteps(steps)
+    return _ddim(built) if name == "DDIMScheduler" else {"vp": _vp, "flow": _flow, "ve": _ve}[family](built)
+
+
+def vp_level(sigma_ve: float, timestep: float) -> Level:
+    """The variance-preserving level with `sigma / alpha = sigma_ve`."""
+    alpha = 1 / math.sqrt(1 + sigma_ve**2)
+    return Level(alpha, sigma_ve * alpha, timestep)
+
+
+def _chain(levels: list[Level]) -> Spans:
+    spans = tuple(pairwise(levels))
+    if any(now.sigma_ve <= then.sigma_ve for now, then in spans):
+        raise ValueError(f"{len(spans)} steps are too many for this model's noise schedule; use fewer")
+    return spans
+
+
+def _ddim(built: Any) -> Schedule:
+    """DDIM reads alpha by training index and steps back by a fixed stride, whatever the next timestep is."""
+    abar = built.alphas_cumprod.double().numpy()
+    final = float(built.final_alpha_cumprod)
+    stride = built.config.num_train_timesteps // built.num_inference_steps
+
+    def at(timestep: int) -> Level:
+        kept = float(abar[timestep]) if timestep >= 0 else final
+        return Level(math.sqrt(kept), math.sqrt(1 - kept), float(max(timestep, 0)))
+
+    spans = tuple((at(t), at(t - stride)) for t in built.timesteps.tolist())
+    return Schedule(spans, init_scale=1.0, between=_between(abar))
+
+
+def _vp(built: Any) -> Schedule:
+    sigmas = built.sigmas.double().tolist()
+    timesteps = [*built.timesteps.double().tolist(), 0.0]
+    levels = [vp_level(sigma, timestep) for sigma, timestep in zip(sigmas, timesteps, strict=True)]
+    # Euler's classes start from noise * init_noise_sigma in VE coordinates, the others from noise in VP ones.
+    init = float(built.init_noise_sigma)
+    scale = init * levels[0].alpha if built.__class__.__name__.startswith("Euler") else init
+    return Schedule(_chain(levels), scale, _between(built.alphas_cumprod.double().numpy()))
+
+
+def _between(abar: np.ndarray) -> Callable[[float], Level]:
+    log_sigmas = 0.5 * np.log((1 - abar) / np.maximum(abar, 2.0**-24))
+    indices = np.arange(len(abar), dtype=np.float64)
+    return lambda sigma: vp_level(sigma, float(np.interp(math.log(sigma), log_sigmas, indices)))
+
+
+def _flow(built: Any) -> Schedule:
+    if built.config.invert_sigmas:
+        raise ValueError("the scheduler config has inverted sigmas, which are not supported")
+    train = built.config.num_train_timesteps
+    levels = [Level(1 - sigma, sigma, sigma * train) for sigma in built.sigmas.double().tolist()]
+
+    def between(sigma_ve: float) -> Level:
+        sigma = sigma_ve / (1 + sigma_ve)
+        return Level(1 - sigma, sigma, sigma * train)
+
+    return Schedule(_chain(levels), init_scale=levels[0].sigma, between=between)
+
+
+def _ve(built: Any) -> Schedule:
+    """EDM's grid, started from `sigma_max * noise` (EDM's algorithm 1; diffusers: sqrt(sigma_max^2 + 1))."""
+
+    def at(sigma: float) -> Level:
+        return Level(1.0, sigma, 0.25 * math.log(max(sigma, 1e-9)))
+
+    levels = [at(sigma) for sigma in built.sigmas.double().tolist()]
+    return Schedule(_chain(levels), init_scale=levels[0].sigma, between=at)
