@@ -1,0 +1,71 @@
+"""A run in the engine's hands, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from guidance.base import Ask, Denoise
+from samplers.answer import Nfe, rows
+from samplers.loop import Final, Run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How a run ended: with `final`, with `error`, or, with neither, canceled."""
+
+    final: Final | None
+    error: Exception | None
+    nfe: Nfe
+    denoise_ms: float
+    """From the run's first forward to its end."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One run. `work` is its expected cost in rows, for the order of service.
+
+    `on_end` is called exactly once, in the engine's thread; it must be quick and must not raise.
+    """
+
+    model: str
+    run: Run
+    on_end: Callable[[Outcome], None]
+    work: int = 0
+    nfe: Nfe = field(default_factory=Nfe)
+    ask: Ask | None = None
+    arrived_s: float = field(default_factory=time.monotonic)
+    began_s: float | None = None
+    canceled: bool = False
+    ended: bool = False
+
+    @property
+    def shared(self) -> Denoise | None:
+        """The ask that it waits for, if that may share a forward with others."""
+        return self.ask if isinstance(self.ask, Denoise) and not self.ask.grad else None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the forward that it waits for."""
+        return rows(self.ask) if isinstance(self.ask, Denoise) else 1
+
+    @property
+    def group(self) -> Hashable:
+        """What runs must have in common to share a forward; asks that cannot share wait in one line."""
+        if ask := self.shared:
+            return (self.model, ask.network, tuple(ask.x_t.shape[1:]))
+        return (self.model, "alone")
+
+    def remaining(self) -> int:
+        """Rows that it still expects to ask for."""
+        return max(0, self.work - self.nfe.model - self.nfe.weak)
+
+    def end(self, final: Final | None = None, error: Exception | None = None) -> None:
+        """Close the run and report; once."""
+        if self.ended:
+            return
+        self.ended = True
+        self.run.close()
+        now = time.monotonic()
+        self.on_end(Outcome(final, error, self.nfe, (now - (self.began_s or now)) * 1e3))
