@@ -1,0 +1,55 @@
+"""What can be measured on a picture, without what measures it: the catalogue and the units of the plots.
+
+A job asks for metrics by name (`"metrics": ["basic"]`); each gives one or more scores per picture.
+The code is in `workers/metrics/`, one module per metric, and a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number per picture. `better` is None where neither direction is."""
+
+    name: str
+    title: str
+    unit: str = ""
+    better: Better | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCard:
+    """One metric that a job can ask for."""
+
+    name: str
+    title: str
+    summary: str
+    scores: tuple[Score, ...]
+
+
+METRIC_CARDS: dict[str, MetricCard] = {
+    card.name: card
+    for card in (
+        MetricCard(
+            "basic",
+            "Basic statistics",
+            "Colour, contrast and sharpness of the picture itself; strong guidance drives most of them up.",
+            (
+                Score("saturation", "Saturation", "mean HSV saturation, 0 to 1"),
+                Score("contrast", "RMS contrast", "standard deviation of luma, 0 to 0.5"),
+                Score("colourfulness", "Colourfulness", "Hasler-Süsstrunk M3, 0 to about 110 in photographs"),
+                Score("sharpness", "Sharpness", "variance of the Laplacian of luma (0 to 255)"),
+                Score("clipped", "Clipped pixels", "share of pixels with a channel at 0 or 255"),
+            ),
+        ),
+    )
+}
+"""Metric name -> card."""
+
+SCORES: dict[str, Score] = {score.name: score for card in METRIC_CARDS.values() for score in card.scores}
+"""Score name, as in an image's `metrics`, -> what it is."""

@@ -1,0 +1,76 @@
+import importlib
+import pkgutil
+from math import isfinite, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import workers.metrics
+from app.scores import METRIC_CARDS, SCORES
+from workers.metrics import Pixels, measure
+from workers.metrics.basic import score
+
+
+def plain(*colour: int) -> Pixels:
+    return np.full((8, 8, 3), colour, np.uint8)
+
+
+def halves(left: tuple[int, ...], right: tuple[int, ...]) -> Pixels:
+    return np.concatenate([plain(*left), plain(*right)], axis=1)
+
+
+def checkers(dark: int, light: int) -> Pixels:
+    grid = np.where(np.indices((8, 8)).sum(axis=0) % 2, dark, light).astype(np.uint8)
+    return np.repeat(grid[..., None], 3, axis=2)
+
+
+def test_every_module_has_a_card_and_every_card_a_module() -> None:
+    assert {module.name for module in pkgutil.iter_modules(workers.metrics.__path__)} == set(METRIC_CARDS)
+    assert len(SCORES) == sum(len(card.scores) for card in METRIC_CARDS.values())
+
+
+@pytest.mark.parametrize("name", METRIC_CARDS)
+def test_a_metric_gives_the_scores_of_its_card(name: str) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8)
+    before = pixels.copy()
+    scores = measure([name], pixels, "a red apple")
+    assert list(scores) == [entry.name for entry in METRIC_CARDS[name].scores]
+    assert all(type(value) is float and isfinite(value) for value in scores.values())
+    assert importlib.import_module(f"workers.metrics.{name}").score.__doc__
+    assert np.array_equal(pixels, before)
+
+
+@pytest.mark.parametrize(
+    ("picture", "name", "value"),
+    [
+        (plain(0, 0, 0), "saturation", 0),
+        (plain(128, 128, 128), "saturation", 0),
+        (plain(200, 50, 100), "saturation", 0.75),
+        (halves((255, 0, 0), (90, 90, 90)), "saturation", 0.5),
+        (plain(7, 80, 200), "contrast", 0),
+        (halves((0, 0, 0), (255, 255, 255)), "contrast", 0.5),
+        (halves((100, 100, 100), (151, 151, 151)), "contrast", 0.1),
+        (checkers(0, 200), "colourfulness", 0),
+        (plain(255, 0, 0), "colourfulness", 0.3 * sqrt(255**2 + 127.5**2)),
+        (halves((200, 100, 0), (100, 200, 0)), "colourfulness", 100 + 0.3 * 150),
+        (plain(7, 80, 200), "sharpness", 0),
+        (checkers(100, 110), "sharpness", 40**2),
+        (plain(1, 254, 128), "clipped", 0),
+        (halves((0, 128, 128), (9, 9, 9)), "clipped", 0.5),
+        (checkers(0, 255), "clipped", 1),
+    ],
+)
+def test_known_pictures_have_known_values(picture: Pixels, name: str, value: float) -> None:
+    assert score(picture)[name] == pytest.approx(value, abs=1e-9)
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=3, max_side=9).map(lambda s: (*s, 3))))
+def test_any_picture_has_finite_scores_in_their_ranges(pixels: Pixels) -> None:
+    scores = score(pixels)
+    assert all(isfinite(value) for value in scores.values())
+    assert 0 <= scores["saturation"] <= 1
+    assert 0 <= scores["clipped"] <= 1
+    assert 0 <= scores["contrast"] <= 0.5
+    assert min(scores["colourfulness"], scores["sharpness"]) >= 0
