@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     max_queued: int = Field(10_000, ge=1, description="open jobs before the API answers 503")
 
     max_rows: int = Field(16, ge=1, description="network rows per forward")
+    policy: Literal["fifo", "srpt"] = Field("fifo", description="serve the oldest first, or the shortest")
+    determinism: Literal["free", "bucket"] = Field(
+        "free", description="bucket: the same bits at any load, every forward padded to max_rows"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     torch_threads: int = Field(0, ge=0, description="CPU threads per worker; 0 leaves torch's choice")

@@ -66,9 +66,9 @@ class Engine:
             raise ValueError(f"max_rows must be at least 1, not {max_rows}")
         self.stats = Stats()
         self._models = models
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._policy = policy
-        self._determinism = determinism
+        self.determinism = determinism
         self._ageing = ageing
         self._caps: dict[Hashable, int] = {}
         self._served: dict[Hashable, int] = {}
@@ -147,7 +147,7 @@ class Engine:
             return []
         key = min(groups, key=lambda key: self._served.get(key, -1))
         self._served[key] = max(self._served.values(), default=-1) + 1
-        turn, filled, cap = [], 0, self._caps.get(key, self._max_rows)
+        turn, filled, cap = [], 0, self._caps.get(key, self.max_rows)
         for ticket in groups[key]:
             if not turn or (ticket.shared and filled + ticket.rows <= cap):
                 turn.append(ticket)
@@ -192,7 +192,7 @@ class Engine:
         parts: list[Tensor] = []
         begin, total = 0, len(packed.levels)
         while begin < total:
-            cap = self._caps.get(key, self._max_rows)
+            cap = self._caps.get(key, self.max_rows)
             size = min(cap, total - begin)
             padding = self._padding(size, cap, model.device)
             chosen = [*range(begin, begin + size), *[begin] * padding]
@@ -218,7 +218,7 @@ class Engine:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _padding(self, size: int, cap: int, device: torch.device) -> int:
-        if self._determinism == "bucket":
+        if self.determinism == "bucket":
             return cap - size
         if device.type == "cpu":  # eager kernels take any row count; padding would only cost
             return 0
