@@ -1,0 +1,81 @@
+"""Write the diffusers folder: `python -m training.export [--out models/emoji]`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTokenizer
+
+from training import settings, text, unet
+
+
+def load(runs: Path, config: dict, name: str = "unet.pt") -> tuple[unet.Denoiser, CLIPTokenizer]:
+    """The averaged weights of a checkpoint; random ones where there is none yet."""
+    own, size = config["unet"], config["data"]["size"] // 8
+    tokenizer = CLIPTokenizer.from_pretrained(runs / "tokenizer")
+    model = unet.Denoiser(
+        unet.build(own, config["vae"]["latent_channels"], size, config["text"]["width"]),
+        text.build(config["text"], tokenizer),
+    )
+    if (runs / name).exists():
+        state = torch.load(runs / name, map_location="cpu", weights_only=True, mmap=True)
+        model.load_state_dict(state["average"])
+        print(f"{name}: step {state['step']}")
+    return model.eval(), tokenizer
+
+
+def pipeline(runs: Path, config: dict, name: str = "unet.pt") -> StableDiffusionPipeline:
+    model, tokenizer = load(runs, config, name)
+    return StableDiffusionPipeline(
+        vae=unet.load_vae(runs, "cpu"),
+        text_encoder=model.encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=unet.scheduler(config["unet"]),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def main() -> None:
+    out = {"type": Path, "default": settings.HERE.parent / "models/emoji"}
+    args, config = settings.parse(__doc__, ("--out", out))
+    pipe = pipeline(args.runs, config).to(dtype=torch.float16)
+    part = args.out.with_name(f".{args.out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    pipe.save_pretrained(part, safe_serialization=True)
+    if (args.runs / "weak.pt").exists():
+        weak: UNet2DConditionModel = load(args.runs, config, "weak.pt")[0].unet
+        weak.half().save_pretrained(part / "unet_weak", safe_serialization=True)
+    for name in ("scorer", "classifier"):
+        if (args.runs / name).is_dir():
+            shutil.copytree(args.runs / name, part / name)
+    swap(part, args.out)
+    sizes = {
+        folder.name: sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 1e6
+        for folder in sorted(args.out.iterdir())
+        if folder.is_dir()
+    }
+    print(json.dumps({k: round(v, 2) for k, v in sizes.items() if v}))
+
+
+def swap(part: Path, out: Path) -> None:
+    """Put `part` where `out` is and keep the loose files (the card, its figures) of `out`."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        for loose in out.iterdir():
+            if loose.is_file() and not (part / loose.name).exists():
+                shutil.copy2(loose, part / loose.name)
+        out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

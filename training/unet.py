@@ -1,0 +1,213 @@
+"""Train the UNet and the text encoder together: `python -m training.unet`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import CLIPTokenizer
+
+from training import settings, text, vae
+from training.data import COLOUR_NAMES, Backgrounds
+from training.schedule import Average, Clock, rate, save
+
+
+def build(config: dict, channels: int, size: int, width: int) -> UNet2DConditionModel:
+    """A UNet with text attention on every level."""
+    levels = len(config["channels"])
+    return UNet2DConditionModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=tuple(config["channels"]),
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        layers_per_block=config["layers"],
+        cross_attention_dim=width,
+        attention_head_dim=tuple(c // config["head"] for c in config["channels"]),
+    )
+
+
+def scheduler(config: dict) -> DDIMScheduler:
+    """v-prediction on a schedule whose last step is nearly pure noise (alpha_bar 4e-5)."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=config["beta"][0],
+        beta_end=config["beta"][1],
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+class Denoiser(nn.Module):
+    """The two networks that learn together."""
+
+    def __init__(self, unet: UNet2DConditionModel, encoder: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.encoder = unet, encoder
+
+    def forward(self, x_t: Tensor, timestep: Tensor, tokens: Tensor) -> Tensor:
+        return self.unet(x_t, timestep, self.encoder(tokens)[0]).sample
+
+
+class Bank:
+    """Latents of every picture on every colour, several placements each, in fp16."""
+
+    def __init__(self, latents: Tensor, colours: Tensor, seed: int) -> None:
+        self.latents, self.colours = latents, colours
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @classmethod
+    def open(
+        cls, path: Path, coder: AutoencoderTiny, source: Backgrounds, counts: list[int], seed: int
+    ) -> Bank:
+        """The bank stored at `path`, made first where there is none."""
+        if not path.exists():
+            latents, colours = cls.fill(coder, source, counts)
+            save(path, {"latents": latents, "colours": colours})
+        stored = torch.load(path, weights_only=True)
+        return cls(stored["latents"], stored["colours"], seed)
+
+    @staticmethod
+    @torch.no_grad()
+    def fill(coder: AutoencoderTiny, source: Backgrounds, counts: list[int]) -> tuple[Tensor, Tensor]:
+        order = [0] * counts[0] + [c for c in range(1, len(COLOUR_NAMES)) for _ in range(counts[1])]
+        planes = []
+        every = torch.arange(len(source.pixels))
+        for colour in tqdm(order, desc="latents"):
+            parts = [
+                coder.encode(source.place(index, torch.full_like(index, colour))).latents.half()
+                for index in every.split(64)
+            ]
+            planes.append(torch.cat(parts))
+        return torch.stack(planes, 1), torch.tensor(order)
+
+    def next(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, C, H, W), picture indices and colour indices; white has its share."""
+        many, planes = self.latents.shape[:2]
+        index = torch.randint(many, (batch,), generator=self.generator)
+        plane = torch.randint(planes, (batch,), generator=self.generator)
+        return self.latents[index, plane].float(), index, self.colours[plane]
+
+
+class Live:
+    """Encodes fresh placements every step, for a GPU."""
+
+    def __init__(self, coder: AutoencoderTiny, source: Backgrounds) -> None:
+        self.coder, self.source = coder, source
+
+    @torch.no_grad()
+    def next(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        index, colour = self.source.choose(batch)
+        picture = self.source.place(index, colour)
+        return self.coder.encode(picture).latents.float(), index, colour
+
+
+def load_vae(runs: Path, device: str) -> AutoencoderTiny:
+    state = torch.load(runs / "vae.pt", map_location=device, weights_only=True)
+    coder = vae.build(state["config"]).to(device)
+    coder.load_state_dict(state["average"])
+    return coder.eval().requires_grad_(False)
+
+
+def main() -> None:
+    args, config = settings.parse(__doc__)
+    own, device, seed = config["unet"], args.device, config["seed"]
+    torch.manual_seed(seed)
+    fast = device.startswith("cuda")
+    pictures = settings.pictures(args, device)
+    tokenizer = CLIPTokenizer.from_pretrained(args.runs / "tokenizer")
+    table = text.TokenTable(pictures.rows, tokenizer, seed, own["captions"]).to(device)
+    coder = load_vae(args.runs, device)
+    source = Backgrounds(pictures.pixels, config["data"], seed, pictures.flips)
+    data: Bank | Live
+    data = Live(coder, source) if fast else Bank.open(args.runs / "bank.pt", coder, source, own["bank"], seed)
+    latents, _, _ = data.next(2)
+    model = Denoiser(
+        build(own, latents.shape[1], latents.shape[2], config["text"]["width"]),
+        text.build(config["text"], tokenizer),
+    ).to(device)
+    average = Average(model, own["gamma"])
+    optimiser = torch.optim.AdamW(
+        model.parameters(), own["lr"], betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    path = args.runs / "unet.pt"
+    step, spent_s, weak_kept = 0, 0.0, (args.runs / "weak.pt").exists()
+    if path.exists():
+        state = torch.load(path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.model.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent_s = state["step"], state["spent_s"]
+    start = step
+    clock = Clock(own["minutes"] * 60, spent_s)
+    alphas_bar = scheduler(own).alphas_cumprod.to(device)
+    forward = torch.compile(model) if fast else model
+    generator = torch.Generator(device).manual_seed(seed + step)
+    mean, saved_s = 0.0, clock.spent_s
+    log = (args.runs / "unet.csv").open("a", buffering=1)
+    for step, bar in clock.steps(start, "unet"):
+        for group in optimiser.param_groups:
+            group["lr"] = own["lr"] * rate(clock.share, step, own["warm_steps"])
+        x0, index, colour = data.next(own["batch"])
+        many = len(x0)
+        which, drop, within = torch.rand((3, many), generator=generator, device=device)
+        ids = table.draw(index, colour, which, drop < own["drop"])
+        # Times are stratified over the batch: less noise in the loss.
+        strata = (torch.arange(many, device=device) + within) / many
+        timestep = (strata * len(alphas_bar)).long()
+        alpha_bar = alphas_bar[timestep][:, None, None, None]
+        eps = torch.randn(x0.shape, generator=generator, device=device)
+        alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=fast):
+            v = forward(alpha * x0 + sigma * eps, timestep, ids)
+        loss = (v.float() - (alpha * eps - sigma * x0)).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update(model, step)
+        mean += loss.detach()
+        if step % 20 == 19:
+            figure = float(mean) / 20
+            mean = 0.0
+            bar.set_postfix_str(f" step {step} loss {figure:.4f}")
+            log.write(f"{step},{clock.spent_s:.1f},{figure:.5f}\n")
+        if not weak_kept and clock.share > own["weak"]:
+            save(args.runs / "weak.pt", {"average": average.model.state_dict(), "step": step})
+            weak_kept = True
+        if clock.spent_s - saved_s > own["save_s"]:
+            saved_s = clock.spent_s
+            checkpoint(path, model, average, optimiser, step, clock.spent_s)
+    checkpoint(path, model, average, optimiser, step, clock.spent_s)
+
+
+def checkpoint(
+    path: Path,
+    model: nn.Module,
+    average: Average,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    spent_s: float,
+) -> None:
+    save(
+        path,
+        {
+            "model": model.state_dict(),
+            "average": average.model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "spent_s": spent_s,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
