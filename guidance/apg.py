@@ -39,7 +39,7 @@ class APG(Limited):
         "ICLR 2025",
         compared_with="algorithm 1 of the paper's appendix; diffusers 0.42.1 normalized_guidance",
         largest_difference="7.2e-15 (fp64, 5 steps with state, 3 settings)",
-        deviates="diffusers' default adds scale * update to neg; the paper, and we, (scale - 1) * update to pos",
+        deviates="diffusers' default adds scale * update to neg instead of (scale - 1) * update to pos",
     )
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {

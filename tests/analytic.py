@@ -1,7 +1,7 @@
-"""An analytic model and the shortest possible driver, so that guidance rules are tested without a network.
+"""The shortest possible driver of a guidance method on the toy model, for batches of independent images.
 
-The model is the one of the golden arrays: each element of x0 is drawn independently from a mixture of three
-Gaussians, and a condition is the mixture's weights. Its `denoised` is exact at every noise level.
+`samplers.loop.run` samples one image; here a batch goes through `guide` at once, in float64, so that rules
+can be held against formulas and golden arrays step by step.
 """
 
 from __future__ import annotations
@@ -13,42 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.base import Ask, Classify, Cond, Conditions, Decode, Denoise, Guidance, Level, Prediction, Step
+from guidance.base import Ask, Classify, Cond, Conditions, Denoise, Guidance, Level, Network, Prediction, Step
+from samplers.answer import answer_one
+from samplers.models.toy import Toy
 
 torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for each other
 
-MEANS = torch.tensor([-1.0, 0.2, 1.3], dtype=torch.float64)
-STD = 0.35
-WEAK_STD = 0.7
-POSITIVE = Cond("positive", (0.05, 0.15, 0.80))
-NEGATIVE = Cond("", (0.5, 0.3, 0.2))
-TARGET = Cond("target", (0.7, 0.2, 0.1))
-MIDDLE = Cond("middle", (0.1, 0.8, 0.1))
+TOY = Toy(dtype="float64", channels=4, size_px=32)
+"""Its mixture and conditions are those of the golden arrays."""
+POSITIVE, NEGATIVE, TARGET, MIDDLE = (TOY.cond(name) for name in ("high", "", "low", "middle"))
 CONDITIONS = Conditions(POSITIVE, NEGATIVE, classes=(TARGET, MIDDLE))
 SAME = Conditions(POSITIVE, POSITIVE, classes=(TARGET, MIDDLE))
 
 
-def mixture(x: Tensor, level: Level, weights: Sequence[float], std: float = STD) -> tuple[Tensor, Tensor]:
-    """(log density of x_t, E[x0 | x_t]), element by element."""
-    a, s = level.alpha, level.sigma
-    means = MEANS.to(x.dtype)
-    variance = a * a * std * std + s * s
-    apart = x.unsqueeze(-1) - a * means
-    logits = torch.tensor(weights, dtype=x.dtype).log() - apart.square() / (2 * variance)
-    r = logits.softmax(-1)
-    denoised = (r * (means + a * std * std / variance * apart)).sum(-1)
-    log_density = logits.logsumexp(-1) - 0.5 * torch.tensor(2 * torch.pi * variance, dtype=x.dtype).log()
-    return log_density, denoised
-
-
-def denoised(x: Tensor, level: Level, cond: Cond, std: float = STD) -> Tensor:
-    return mixture(x, level, cond.data, std)[1]
+def denoised(x: Tensor, level: Level, cond: Cond, network: Network = "main") -> Tensor:
+    """The toy's exact E[x0 | x_t]."""
+    return TOY.denoise(x, [level] * len(x), [cond] * len(x), network)
 
 
 @dataclass
 class Answerer:
     """Answers the asks of one run and counts what they cost."""
 
+    model: Any = TOY
     evaluations: int = 0
     classifications: int = 0
     asks: list[Ask] = field(default_factory=list)
@@ -57,18 +44,8 @@ class Answerer:
         self.asks.append(ask)
         if isinstance(ask, Denoise):
             self.evaluations += len(ask.x_t) * len(ask.conds)
-            std = WEAK_STD if ask.network == "weak" else STD
-            with torch.set_grad_enabled(ask.grad):
-                return [denoised(ask.x_t, ask.level, cond, std) for cond in ask.conds]
-        if isinstance(ask, Decode):
-            return torch.tanh(ask.latents)
-        assert isinstance(ask, Classify)
-        self.classifications += len(ask.images)
-        latents = torch.atanh(ask.images.clamp(-0.999999, 0.999999)) if ask.level is None else ask.images
-        level = ask.level or Level(1.0, 0.0, 0.0)
-        with torch.set_grad_enabled(ask.grad):
-            scores = [mixture(latents, level, label.data)[0].flatten(1).mean(1) for label in ask.labels]
-            return torch.stack(scores, dim=1)
+        self.classifications += len(ask.images) if isinstance(ask, Classify) else 0
+        return answer_one(self.model, ask)
 
     def finish(self, guide: Any) -> Prediction:
         """Drive one `guide` to its prediction."""

@@ -21,7 +21,11 @@ ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyGuidance)
 
 # Methods that take their direction from a classifier or from another model, or that change the target, move
 # the prediction even where both conditions are equal.
-MOVED_BY_MORE_THAN_CONDITIONS: dict[str, str] = {}
+MOVED_BY_MORE_THAN_CONDITIONS: dict[str, str] = {
+    "autoguidance": "its direction comes from a weak model",
+    "classifier": "its direction comes from a classifier",
+    "gfcg": "its direction comes from another class",
+}
 
 
 @pytest.fixture(params=METHODS)
@@ -39,6 +43,8 @@ def test_equal_conditions_leave_the_prediction_alone(guidance: Guidance, levels:
         pytest.skip(MOVED_BY_MORE_THAN_CONDITIONS[guidance.method])
     x, state = start(levels), guidance.start()
     for step in steps_of(levels):
+        if guidance.method == "zerostar" and step.index == 0:
+            continue  # its first step stands still, whatever the conditions
         plain = analytic.denoised(x, step.now, analytic.POSITIVE)
         prediction = Answerer().finish(guidance.guide(x, step, SAME, state))
         assert torch.allclose(prediction.denoised, plain, atol=1e-12, rtol=0)

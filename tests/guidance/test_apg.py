@@ -159,4 +159,4 @@ def test_conditions_are_asked_in_one_ask() -> None:
     ask = next(
         APG().guide(start(vp_levels()), step, Conditions(analytic.POSITIVE, analytic.NEGATIVE), Momentum())
     )
-    assert [cond.key for cond in ask.conds] == ["positive", ""]
+    assert [cond.key for cond in ask.conds] == ["high", ""]
