@@ -24,7 +24,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     lease_ms: int = Field(15_000, ge=100)
-    beat_ms: int = Field(500, ge=20, description="at most this long between two progress reports")
+    beat_ms: int = Field(
+        100, ge=20, description="a worker renews leases, reports and looks for cancels this often"
+    )
     max_attempts: int = Field(3, ge=1)
     retry_backoff_ms: int = Field(1_000, ge=0)
     result_ttl_s: int = Field(7 * 86_400, ge=1)

@@ -1,6 +1,6 @@
 """Many mixed requests: the engine against diffusers' pipeline, one by one and in static batches.
 
-    python -m benchmarks.engine [--rounds 7] [--size 64] [--threads 1] [--requests 24] [--model FOLDER]
+    python -m benchmarks.engine [--rounds 7] [--size 64] [--threads 1] [--requests 24] [--model small]
 
 Three mixes of the same number of requests: identical keys (the best case of static batches), mixed steps and
 samplers, and mixed guidance besides (where the pipeline, which has CFG only, cannot follow, and the engine
@@ -16,7 +16,6 @@ import argparse
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -59,9 +58,8 @@ def mixes(count: int) -> dict[str, list[Request]]:
     """The traffic, the same in every run."""
     draw = random.Random(0)
     same = [Request(i, PROMPTS[i % 4], "ddim", 12) for i in range(count)]
-    steps = [
-        Request(i, PROMPTS[i % 4], draw.choice(list(SCHEDULERS)), draw.randint(4, 20)) for i in range(count)
-    ]
+    lengths = draw.choices((4, 8, 12, 20), (0.2, 0.3, 0.25, 0.25), k=count)
+    steps = [Request(i, PROMPTS[i % 4], draw.choice(list(SCHEDULERS)), n) for i, n in enumerate(lengths)]
     methods = [CFG(scale=4.0), APG(scale=8.0), CFGPP(scale=0.6), NoGuidance(), CFG(scale=4.0, guide_to=0.5)]
     guided = [Request(r.seed, r.prompt, r.sampler, r.steps, methods[r.seed % 5]) for r in steps]
     return {"identical": same, "mixed steps and samplers": steps, "mixed guidance too": guided}
@@ -150,7 +148,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="pixels; 64: 8 x 8 latents, 256: 32 x 32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--requests", type=int, default=24)
-    parser.add_argument("--model", type=Path, default=networks.BUILT_IN)
+    parser.add_argument("--model", default=networks.SMALL, help="a Stable Diffusion folder")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bench = Bench(*networks.load(options.model), options.size)

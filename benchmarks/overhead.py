@@ -10,7 +10,6 @@ Goal: at most 1.03 times the pipeline's time, latents equal to 1e-5.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--model", type=Path, default=networks.BUILT_IN)
+    parser.add_argument("--model", default=str(networks.BUILT_IN), help="a Stable Diffusion folder")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     pipeline, model = networks.load(options.model)

@@ -1,0 +1,274 @@
+"""One claimed job on its way through the worker: encode, sample, decode, score, store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import diffusers
+import torch
+from torch import Tensor
+
+from app.jobs import ImageResult, JobResult, Nfe, Progress, Stage, Timings
+from app.queue.base import Beat, Claim, JobQueue
+from app.storage.base import Storage, image_key, trace_key
+from app.storage.png import encode_png
+from guidance.base import Conditions
+from samplers.loop import Final, batch, run
+from samplers.models.base import Model
+from samplers.noise import Noise
+from samplers.steps import Plan, compile_plan
+from workers.engine import Engine
+from workers.metrics import Pixels, measure
+from workers.shelf import Shelf
+from workers.telemetry import Telemetry
+from workers.ticket import Outcome, Ticket
+
+REPORT_S = 0.25
+"""At least this long between two `progress` or two `guidance` events of a job."""
+TRACE_S = 1.0
+"""At least this long between two writes of a running job's trace."""
+PREVIEW_PX = 256
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Ending = Literal["cancel", "lost", "release"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What jobs are worked on with.
+
+    `lane` is the one thread that calls models outside of the step loop, `loader` the one that loads them.
+    """
+
+    shelf: Shelf
+    engine: Engine
+    queue: JobQueue
+    storage: Storage
+    lane: Executor
+    loader: Executor
+    determinism: str = "free"
+
+
+class HeldJob:
+    """A leased job. `work` does all of it; `report` tells what is new; cancel the task around it to stop.
+
+    `on_room` is called when it needs fewer rows than before.
+    """
+
+    def __init__(self, claim: Claim, bench: Bench, on_room: Callable[[], None]) -> None:
+        self.id = claim.id
+        self.ending: Ending | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._claim = claim
+        self._spec = claim.resolved
+        self._bench = bench
+        self._on_room = on_room
+        self._stage: Stage = "loading"
+        self._telemetry: Telemetry | None = None
+        self._reported = Progress()
+        self._events: list[tuple[str, dict[str, Any]]] = [("start", {"attempt": claim.attempt})]
+        self._ms: dict[str, float] = {"queue_ms": max(0, claim.claimed_at_ms - claim.created_at_ms)}
+        self._reported_at = self._trace_at = 0.0
+        guidance = self._spec.guidance
+        branches = 2 if guidance.requires().negative else 1
+        self.rows_per_image = branches * batch(guidance)
+        self.images_left = len(self._spec.seeds)
+
+    @property
+    def rows(self) -> int:
+        """Rows that it still takes of each forward."""
+        return self.rows_per_image * self.images_left
+
+    async def work(self) -> JobResult:
+        """Make and store all images. Raises what goes wrong; canceling it ends its runs before it returns."""
+        spec, loop = self._spec, asyncio.get_running_loop()
+        model, self._ms["load_ms"] = await loop.run_in_executor(
+            self._bench.loader, self._bench.shelf.get, spec.model
+        )
+        self._stage = "encoding"
+        shape = model.latent_shape(spec.width, spec.height)
+        plan = await asyncio.to_thread(
+            compile_plan, spec.sampler, spec.steps, model.family, model.scheduler_config
+        )
+        prompts = [spec.prompt, spec.negative_prompt]
+        encoded = await self._timed("encode_ms", self._bench.lane, model.encode, prompts)
+        cond = Conditions(encoded.conds[0], encoded.conds[1], tuple(encoded.conds[2:]))
+        self._telemetry = Telemetry(spec.seeds, plan.steps[-1].total, spec.preview_every)
+        self._stage = "denoising"
+        tickets, futures = self._submit(model, plan, cond, shape)
+        try:
+            made = await asyncio.gather(
+                *(self._develop(model, index, future) for index, future in enumerate(futures))
+            )
+        finally:
+            for ticket in tickets:
+                self._bench.engine.cancel(ticket)
+            await asyncio.wait(futures)
+        trace = await asyncio.to_thread(self._telemetry.trace)
+        key = trace_key(self.id, self._claim.attempt)
+        await self._bench.storage.put(key, trace)
+        images = [image for images in made for image in images]
+        return JobResult(
+            images=images,
+            trace_key=key,
+            nfe=_per_image([future.result() for future in futures]),
+            timings=Timings(**self._ms),
+            metrics=_means([image.metrics for image in images]),
+            warnings=encoded.warnings,
+            ran=self._ran(model),
+        )
+
+    async def report(self, last: bool = False) -> Beat:
+        """What is new since the last call. Steps and scalars come at most every `REPORT_S`, and at last."""
+        now = time.monotonic()
+        due = last or now - self._reported_at >= REPORT_S
+        progress, known = self._progress(), self._reported
+        changed = progress != known and (due or progress.stage != known.stage)
+        if changed:
+            self._reported = progress
+        if due:
+            self._reported_at = now
+            if self._telemetry is not None:
+                await self._report_runs(self._telemetry, now)
+        events, self._events = self._events, []
+        return Beat(self.id, progress if changed else None, events)
+
+    async def _report_runs(self, telemetry: Telemetry, now: float) -> None:
+        if rows := await asyncio.to_thread(telemetry.read):
+            self._events.append(("guidance", {"rows": rows}))
+        for index, (step, denoised) in telemetry.previews().items():
+            await self._preview(index, denoised)
+            self._events.append(("preview", {"index": index, "step": step}))
+        if now - self._trace_at >= TRACE_S:
+            self._trace_at = now
+            await self._bench.queue.put_blob(f"trace:{self.id}", telemetry.trace())
+
+    def _progress(self) -> Progress:
+        if self._telemetry is None:
+            return Progress(total=len(self._spec.seeds) * self._spec.steps, stage=self._stage)
+        return Progress(step=self._telemetry.done, total=self._telemetry.total, stage=self._stage)
+
+    def _submit(
+        self, model: Model, plan: Plan, cond: Conditions, shape: tuple[int, int, int]
+    ) -> tuple[list[Ticket], list[asyncio.Future[Outcome]]]:
+        """One run per seed, all in the engine's hands, and a future for how each ends."""
+        loop = asyncio.get_running_loop()
+        guidance, tickets, futures = self._spec.guidance, list[Ticket](), list[asyncio.Future[Outcome]]()
+        assert self._telemetry is not None
+        for index, seed in enumerate(self._spec.seeds):
+            future: asyncio.Future[Outcome] = loop.create_future()
+            noise = Noise(seed, shape, batch(guidance), model.device)
+            steps = run(plan, guidance, cond, noise, self._telemetry.observer(index))
+
+            def ended(outcome: Outcome, future: asyncio.Future[Outcome] = future) -> None:
+                loop.call_soon_threadsafe(future.set_result, outcome)
+
+            ticket = Ticket(self._spec.model, steps, ended, guidance.nfe(plan.steps))
+            tickets.append(self._bench.engine.submit(ticket))
+            futures.append(future)
+        return tickets, futures
+
+    async def _develop(self, model: Model, index: int, future: asyncio.Future[Outcome]) -> list[ImageResult]:
+        """Wait for a run and make pictures of its latents: one, or one per particle that it keeps."""
+        await asyncio.wait([future])  # unlike `await future`, leaves it alone when this task is canceled
+        outcome = future.result()
+        self.images_left -= 1
+        self._on_room()
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.final is None:
+            raise asyncio.CancelledError
+        self._ms["denoise_ms"] = max(self._ms.get("denoise_ms", 0.0), outcome.denoise_ms)
+        if not self.images_left:
+            self._stage = "decoding"
+        return [
+            await self._picture(model, index, particle, outcome.final)
+            for particle in range(len(outcome.final.latents))
+        ]
+
+    async def _picture(self, model: Model, index: int, particle: int, final: Final) -> ImageResult:
+        spec, bench = self._spec, self._bench
+        seed, place = spec.seeds[index], index * len(final.latents) + particle
+        latents = final.latents[particle : particle + 1]
+        pixels = await self._timed("decode_ms", bench.lane, decode, model, latents)
+        scores = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt)
+        began = time.perf_counter()
+        request = spec.model_copy(update={"seeds": [seed]})
+        data = await asyncio.to_thread(encode_png, pixels, request)
+        key = image_key(self.id, self._claim.attempt, place)
+        await bench.storage.put(key, data)
+        self._add("store_ms", began)
+        image = ImageResult(
+            index=place,
+            seed=seed,
+            key=key,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            sha256=hashlib.sha256(data).hexdigest(),
+            metrics=scores,
+        )
+        self._events.append(("image", image.model_dump(exclude={"key"})))
+        return image
+
+    async def _preview(self, index: int, denoised: Tensor) -> None:
+        model = self._bench.shelf.loaded[self._spec.model]
+        pixels = await asyncio.get_running_loop().run_in_executor(
+            self._bench.lane, decode, model, denoised[:1]
+        )
+        stride = -(-max(pixels.shape) // PREVIEW_PX)
+        data = await asyncio.to_thread(encode_png, pixels[::stride, ::stride])
+        await self._bench.queue.put_blob(f"preview:{self.id}:{index}", data)
+
+    async def _timed(
+        self, name: str, executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `call` in `executor` (None: some thread) and add its own time, not its wait, to `name`."""
+
+        def timed() -> tuple[T, float]:
+            began = time.perf_counter()
+            return call(*args, **kwargs), time.perf_counter() - began
+
+        result, spent_s = await asyncio.get_running_loop().run_in_executor(executor, timed)
+        self._ms[name] = self._ms.get(name, 0.0) + spent_s * 1e3
+        return result
+
+    def _add(self, name: str, began: float) -> None:
+        self._ms[name] = self._ms.get(name, 0.0) + (time.perf_counter() - began) * 1e3
+
+    def _ran(self, model: Model) -> dict[str, Any]:
+        engine = self._bench.engine
+        return {
+            "device": str(model.device),
+            "dtype": str(getattr(model, "dtype", "")).removeprefix("torch."),
+            "determinism": engine.determinism,
+            "max_rows": engine.max_rows,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "host": platform.machine(),
+        }
+
+
+def decode(model: Model, latents: Tensor) -> Pixels:
+    """One latent (1, C, h, w) as (H, W, 3) bytes."""
+    with torch.no_grad():
+        image = model.decode(latents)[0]
+        pixels = (image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+        return pixels.permute(1, 2, 0).cpu().numpy()
+
+
+def _per_image(outcomes: list[Outcome]) -> Nfe:
+    """Evaluations per image: the mean over the images, rounded up where they differ."""
+    costs = [asdict(outcome.nfe) for outcome in outcomes]
+    return Nfe(**{name: -(-sum(cost[name] for cost in costs) // len(costs)) for name in costs[0]})
+
+
+def _means(scores: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}

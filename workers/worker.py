@@ -1,0 +1,269 @@
+"""The worker process: claim jobs, drive them through the engine, report, hand in; and survive what happens.
+
+Each job is held under a lease that `beat` renews. A lease that is lost (the queue gave the job to another, or
+it was canceled) ends the work before the next forward. Told to stop, the worker claims nothing more, finishes
+what it can in `drain_s` and gives the rest back unharmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+import torch
+from redis.exceptions import RedisError
+
+from app.catalogue import load_catalogue
+from app.jobs import JobError
+from app.queue.base import Claim, JobQueue, WorkerCard
+from app.queue.redis import RedisQueue
+from app.settings import Settings
+from app.storage.base import Storage
+from app.storage.local import LocalStorage
+from workers.engine import Engine
+from workers.job import Bench, Ending, HeldJob
+from workers.shelf import ModelUnavailable, Shelf
+
+CLAIM_WAIT_S = 1.0
+ANNOUNCE_S = 3.0
+PARENT = "LODESTAR_PARENT_PID"
+"""Set by whoever starts a worker that shall stop when its parent is gone."""
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process's worth of serving: an engine thread, a thread for other model calls, and this loop."""
+
+    def __init__(self, settings: Settings, queue: JobQueue, storage: Storage) -> None:
+        self.id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._settings = settings
+        self._queue = queue
+        self._held: dict[str, HeldJob] = {}
+        self._shelf = Shelf(load_catalogue(settings.catalogue), settings)
+        self._engine = Engine(self._shelf.loaded, settings.max_rows, settings.policy, settings.determinism)
+        self._lane = ThreadPoolExecutor(1, "model")
+        self._loader = ThreadPoolExecutor(1, "loader")
+        self._bench = Bench(self._shelf, self._engine, queue, storage, self._lane, self._loader)
+        self._stopping = asyncio.Event()
+        self._room = asyncio.Event()
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        """Serve until told to stop; the process's exit code."""
+        self._engine.start()
+        await self._preload()
+        lease_s = self._settings.lease_ms / 1e3
+        background = [
+            asyncio.create_task(self._every(self._settings.beat_ms / 1e3, self._beat)),
+            asyncio.create_task(self._every(ANNOUNCE_S, self._announce)),
+            asyncio.create_task(self._every(min(5.0, lease_s / 2), self._queue.sweep)),
+        ]
+        log.info("worker %s serves %s", self.id, ", ".join(self._shelf.offered))
+        await self._claim()
+        await self._drain()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.to_thread(self._engine.close)
+        for executor in (self._lane, self._loader):
+            executor.shutdown(cancel_futures=True)
+        try:
+            await self._queue.retire(self.id)
+        except (RedisError, OSError):
+            log.warning("could not say goodbye: the queue is not reachable")
+        await self._queue.close()
+        log.info("worker %s stopped", self.id)
+        return self._exit_code
+
+    def stop(self) -> None:
+        """Stop claiming and drain; told again, give everything back at once."""
+        if self._stopping.is_set():
+            self._end_all("release")
+        self._stopping.set()
+        self._room.set()
+
+    async def _preload(self) -> None:
+        """Load the default model before work comes, so that the first job need not wait for it."""
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._loader, self._shelf.get, self._shelf.catalogue.default.id)
+        except ModelUnavailable:
+            log.warning("serving without the default model")
+
+    async def _claim(self) -> None:
+        """Take as many jobs as there are free rows, until told to stop."""
+        while not self._stopping.is_set():
+            self._room.clear()
+            free = self._settings.max_rows - sum(job.rows for job in self._held.values())
+            if free <= 0:
+                await self._room.wait()
+                continue
+            models = list(self._shelf.catalogue.models)  # those that failed too: their jobs get an answer
+            try:
+                claims = await self._queue.claim(self.id, models, free, CLAIM_WAIT_S)
+            except (RedisError, OSError) as error:
+                log.warning("the queue is not reachable (%s); trying again", error)
+                await self._pause(1.0)
+                continue
+            if self._stopping.is_set():
+                await self._insist(lambda: self._queue.release(self.id, [claim.id for claim in claims]))
+                return
+            for claim in claims:
+                self._take(claim)
+
+    def _take(self, claim: Claim) -> None:
+        if claim.id in self._held:  # lost while the queue was away, and found again
+            self._end(self._held[claim.id], "lost")
+        job = HeldJob(claim, self._bench, self._room.set)
+        self._held[claim.id] = job
+        job.task = asyncio.create_task(self._serve(job))
+
+    async def _serve(self, job: HeldJob) -> None:
+        """See one job to its end, whichever that is."""
+        log.info("job %s: begun", job.id)
+        try:
+            result = await job.work()
+            await self._beat([job], last=True)
+            kept = await self._insist(lambda: self._queue.finish(self.id, job.id, result))
+            log.info("job %s: %s", job.id, "done" if kept else "dropped, somebody else has it")
+        except asyncio.CancelledError:
+            log.info("job %s: stopped (%s)", job.id, job.ending)
+            if job.ending == "cancel":
+                await self._insist(lambda: self._queue.stop(self.id, job.id))
+            if job.ending == "release":
+                await self._insist(lambda: self._queue.release(self.id, [job.id]))
+        except Exception as error:
+            problem = explain(error)
+            log.exception("job %s: failed (%s)", job.id, problem.code)
+            await self._insist(lambda: self._queue.fail(self.id, job.id, problem))
+            if isinstance(error, torch.AcceleratorError):
+                log.critical("the accelerator is in an undefined state; a new process is needed")
+                self._exit_code = 1
+                self.stop()
+        finally:
+            if self._held.get(job.id) is job:
+                del self._held[job.id]
+            self._room.set()
+
+    async def _beat(self, jobs: Sequence[HeldJob] = (), last: bool = False) -> None:
+        """Renew leases (all by default), report, end the jobs that are lost or shall be canceled."""
+        jobs = jobs or list(self._held.values())
+        if not jobs:
+            return
+        beats = [await job.report(last) for job in jobs]
+        answers = await self._queue.beat(self.id, beats)
+        for job in jobs:
+            if (answer := answers.get(job.id, "lost")) != "ok":
+                self._end(job, answer)
+
+    async def _announce(self) -> None:
+        parent = os.environ.get(PARENT)
+        if parent and os.getppid() != int(parent) and not self._stopping.is_set():
+            log.warning("the process that started this worker is gone")
+            self.stop()
+        card = WorkerCard(
+            id=self.id,
+            host=platform.node(),
+            pid=os.getpid(),
+            device=self._device(),
+            models=self._shelf.offered,
+            rows=sum(job.rows for job in self._held.values()),
+            max_rows=self._settings.max_rows,
+        )
+        await self._queue.announce(card, ttl_s=int(ANNOUNCE_S * 5))
+
+    def _device(self) -> str:
+        devices = {str(model.device) for model in self._shelf.loaded.values()}
+        return ", ".join(sorted(devices)) or self._settings.device
+
+    async def _drain(self) -> None:
+        tasks = [job.task for job in self._held.values() if job.task is not None]
+        if not tasks:
+            return
+        log.info("finishing %d jobs, for at most %.0f s", len(tasks), self._settings.drain_s)
+        await asyncio.wait(tasks, timeout=self._settings.drain_s)
+        self._end_all("release")
+        await asyncio.wait(tasks)
+
+    def _end_all(self, ending: Ending) -> None:
+        for job in self._held.values():
+            self._end(job, ending)
+
+    def _end(self, job: HeldJob, ending: Ending) -> None:
+        if job.ending is None and job.task is not None:
+            job.ending = ending
+            job.task.cancel()
+
+    async def _every(self, interval_s: float, call: Callable[[], Awaitable[object]]) -> None:
+        """Call again and again; what goes wrong is logged and the next time may go right."""
+        while True:
+            try:
+                await call()
+            except (RedisError, OSError) as error:
+                log.warning("the queue is not reachable (%s); trying again", error)
+            except Exception:
+                log.exception("%s went wrong", getattr(call, "__name__", "a background task"))
+            await asyncio.sleep(interval_s)
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Hand something in, however often the queue is away; None when it stays away for a lease."""
+        for _ in range(max(3, self._settings.lease_ms // 500)):
+            try:
+                return await call()
+            except (RedisError, OSError) as error:
+                log.warning("the queue is not reachable (%s); trying again", error)
+                await asyncio.sleep(0.5)
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def explain(error: Exception) -> JobError:
+    """What the client is told: no traceback, no path. Errors that another try may cure are retryable."""
+    match error:
+        case ModelUnavailable():
+            return JobError(code="model_unavailable", message=str(error), retryable=True)
+        case FloatingPointError():
+            return JobError(code="not_finite", message=str(error))
+        case torch.OutOfMemoryError():
+            message = "the worker's memory does not hold one image of this size; use a smaller one"
+            return JobError(code="out_of_memory", message=message)
+        case OSError():
+            return JobError(
+                code="storage_unavailable", message="the result could not be stored", retryable=True
+            )
+        case ValueError():
+            return JobError(code="invalid_request", message=str(error))
+        case _:
+            message = f"the worker failed unexpectedly ({type(error).__name__}); its log says why"
+            return JobError(code="internal_error", message=message, retryable=True)
+
+
+def main(settings: Settings) -> int:
+    """Run a worker until it is told to stop; the exit code."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    return asyncio.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    worker = Worker(settings, RedisQueue.connect(settings), LocalStorage(settings.data_dir))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    return await worker.run()
