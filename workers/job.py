@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -74,6 +74,7 @@ class HeldJob:
         self._stage: Stage = "loading"
         self._telemetry: Telemetry | None = None
         self._reported = Progress()
+        self._previewing: asyncio.Task[None] | None = None
         self._events: list[tuple[str, dict[str, Any]]] = [("start", {"attempt": claim.attempt})]
         self._ms: dict[str, float] = {"queue_ms": max(0, claim.claimed_at_ms - claim.created_at_ms)}
         self._reported_at = self._trace_at = 0.0
@@ -111,6 +112,8 @@ class HeldJob:
         finally:
             for ticket in tickets:
                 self._bench.engine.cancel(ticket)
+            if self._previewing is not None:
+                self._previewing.cancel()
             await asyncio.wait(futures)
         trace = await asyncio.to_thread(self._telemetry.trace)
         key = trace_key(self.id, self._claim.attempt)
@@ -144,9 +147,8 @@ class HeldJob:
     async def _report_runs(self, telemetry: Telemetry, now: float) -> None:
         if rows := await asyncio.to_thread(telemetry.read):
             self._events.append(("guidance", {"rows": rows}))
-        for index, (step, denoised) in telemetry.previews().items():
-            await self._preview(index, denoised)
-            self._events.append(("preview", {"index": index, "step": step}))
+        if self._previewing is None or self._previewing.done():  # decoding may take longer than a lease
+            self._previewing = asyncio.create_task(self._preview(telemetry.previews()))
         if now - self._trace_at >= TRACE_S:
             self._trace_at = now
             await self._bench.queue.put_blob(f"trace:{self.id}", telemetry.trace())
@@ -218,14 +220,14 @@ class HeldJob:
         self._events.append(("image", image.model_dump(exclude={"key"})))
         return image
 
-    async def _preview(self, index: int, denoised: Tensor) -> None:
-        model = self._bench.shelf.loaded[self._spec.model]
-        pixels = await asyncio.get_running_loop().run_in_executor(
-            self._bench.lane, decode, model, denoised[:1]
-        )
-        stride = -(-max(pixels.shape) // PREVIEW_PX)
-        data = await asyncio.to_thread(encode_png, pixels[::stride, ::stride])
-        await self._bench.queue.put_blob(f"preview:{self.id}:{index}", data)
+    async def _preview(self, due: Mapping[int, tuple[int, Tensor]]) -> None:
+        loop, model = asyncio.get_running_loop(), self._bench.shelf.loaded[self._spec.model]
+        for index, (step, denoised) in due.items():
+            pixels = await loop.run_in_executor(self._bench.lane, decode, model, denoised[:1])
+            stride = -(-max(pixels.shape) // PREVIEW_PX)
+            data = await asyncio.to_thread(encode_png, pixels[::stride, ::stride])
+            await self._bench.queue.put_blob(f"preview:{self.id}:{index}", data)
+            self._events.append(("preview", {"index": index, "step": step}))
 
     async def _timed(
         self, name: str, executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs

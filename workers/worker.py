@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from app.catalogue import load_catalogue
 from app.jobs import JobError
-from app.queue.base import Claim, JobQueue, WorkerCard
+from app.queue.base import Beat, Claim, JobQueue, WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import Storage
@@ -115,6 +115,10 @@ class Worker:
                 log.warning("the queue is not reachable (%s); trying again", error)
                 await self._pause(1.0)
                 continue
+            except Exception:
+                log.exception("claiming went wrong; trying again")
+                await self._pause(1.0)
+                continue
             if self._stopping.is_set():
                 await self._insist(lambda: self._queue.release(self.id, [claim.id for claim in claims]))
                 return
@@ -133,7 +137,7 @@ class Worker:
         log.info("job %s: begun", job.id)
         try:
             result = await job.work()
-            await self._beat([job], last=True)
+            await self._insist(lambda: self._beat([job], last=True))
             kept = await self._insist(lambda: self._queue.finish(self.id, job.id, result))
             log.info("job %s: %s", job.id, "done" if kept else "dropped, somebody else has it")
         except asyncio.CancelledError:
@@ -144,7 +148,7 @@ class Worker:
                 await self._insist(lambda: self._queue.release(self.id, [job.id]))
         except Exception as error:
             problem = explain(error)
-            log.exception("job %s: failed (%s)", job.id, problem.code)
+            log.error("job %s: failed (%s): %s", job.id, problem.code, error, exc_info=problem.retryable)
             await self._insist(lambda: self._queue.fail(self.id, job.id, problem))
             if isinstance(error, torch.AcceleratorError):
                 log.critical("the accelerator is in an undefined state; a new process is needed")
@@ -160,11 +164,19 @@ class Worker:
         jobs = jobs or list(self._held.values())
         if not jobs:
             return
-        beats = [await job.report(last) for job in jobs]
+        beats = [await self._report(job, last) for job in jobs]
         answers = await self._queue.beat(self.id, beats)
         for job in jobs:
             if (answer := answers.get(job.id, "lost")) != "ok":
                 self._end(job, answer)
+
+    async def _report(self, job: HeldJob, last: bool) -> Beat:
+        """What one job has to tell; whatever goes wrong with that, its lease is renewed."""
+        try:
+            return await job.report(last)
+        except Exception:
+            log.exception("job %s: could not tell how far it is", job.id)
+            return Beat(job.id)
 
     async def _announce(self) -> None:
         parent = os.environ.get(PARENT)
