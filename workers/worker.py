@@ -150,6 +150,8 @@ class Worker:
             problem = explain(error)
             log.error("job %s: failed (%s): %s", job.id, problem.code, error, exc_info=problem.retryable)
             await self._insist(lambda: self._queue.fail(self.id, job.id, problem))
+            if isinstance(error, ModelUnavailable):
+                await self._insist(self._announce)
             if isinstance(error, torch.AcceleratorError):
                 log.critical("the accelerator is in an undefined state; a new process is needed")
                 self._exit_code = 1
