@@ -75,7 +75,7 @@ class HeldJob:
         self._telemetry: Telemetry | None = None
         self._reported = Progress()
         self._previewing: asyncio.Task[None] | None = None
-        self._events: list[tuple[str, dict[str, Any]]] = [("start", {"attempt": claim.attempt})]
+        self._events: list[tuple[str, dict[str, Any]]] = []
         self._ms: dict[str, float] = {"queue_ms": max(0, claim.claimed_at_ms - claim.created_at_ms)}
         self._reported_at = self._trace_at = 0.0
         guidance = self._spec.guidance
