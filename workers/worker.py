@@ -16,6 +16,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -120,7 +121,8 @@ class Worker:
                 await self._pause(1.0)
                 continue
             if self._stopping.is_set():
-                await self._insist(lambda: self._queue.release(self.id, [claim.id for claim in claims]))
+                taken = [claim.id for claim in claims]
+                await self._insist(partial(self._queue.release, self.id, taken))
                 return
             for claim in claims:
                 self._take(claim)

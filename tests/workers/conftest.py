@@ -2,9 +2,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from app.storage.local import LocalStorage
 
 from app.settings import Settings
+from app.storage.local import LocalStorage
 from tests.workers.serving import CATALOGUE, Process
 
 

@@ -11,11 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from app.storage.local import LocalStorage
-
 from app.jobs import TERMINAL, JobRecord, Resolved
 from app.queue.base import JobQueue, NewJob
 from app.settings import Settings
+from app.storage.local import LocalStorage
 from guidance.cfg import CFG
 from workers.worker import Worker
 
@@ -36,7 +35,7 @@ source = "/nowhere/gone"
 """
 
 
-async def eventually(check: Callable[[], Awaitable[Any]], within_s: float = 60) -> Any:
+async def eventually(check: Callable[[], Awaitable[Any]], within_s: float = 200) -> Any:
     """The first true answer of `check`; fails when there is none in time."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -120,4 +119,4 @@ class Process:
         self.popen.send_signal(number)
 
     async def left(self) -> int:
-        return await asyncio.to_thread(self.popen.wait, 60)
+        return await asyncio.to_thread(self.popen.wait, 200)

@@ -1,13 +1,16 @@
 import signal
 from collections.abc import Callable
 
-from app.storage.local import LocalStorage
+import pytest
 
 from app.jobs import JobStatus
 from app.queue.base import JobQueue
 from app.settings import Settings
+from app.storage.local import LocalStorage
 from tests.workers.serving import Process, begun, ended, eventually, new_job, working
 from workers.worker import PARENT
+
+pytestmark = pytest.mark.timeout(400)  # a busy machine takes long to import torch, and these do it often
 
 
 async def test_when_a_worker_is_killed_another_finishes_its_job(
