@@ -21,6 +21,10 @@ class IdempotencyConflict(Exception):
     """The idempotency key, or the client's own job id, was used with another payload."""
 
 
+class JobRunning(Exception):
+    """The job is in a worker's hands: cancel it and wait for its end first."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to enqueue. `group` is the compatibility group, `cost` its rows x steps."""
@@ -34,6 +38,14 @@ class NewJob:
     tags: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     idempotency_key: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Network rows of a forward that it takes: images x particles x branches."""
+        guidance = self.resolved.guidance
+        population = guidance.population()
+        particles = population.particles if population else 1
+        return len(self.resolved.seeds) * particles * (2 if guidance.requires().negative else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +124,14 @@ class JobQueue(Protocol):
         ...
 
     async def retry(self, job_id: str) -> JobRecord | None:
-        """A new attempt of a finished job, same seeds."""
+        """A new attempt of a finished job, same seeds; an open job is left alone. Raises QueueFull."""
         ...
 
     async def delete(self, job_id: str) -> JobRecord | None:
-        """Forget a finished job (its files are the storage's business); None if there is none."""
+        """Forget a job that waits or has ended (its files are the storage's business); None if there is none.
+
+        Raises JobRunning when a worker holds it.
+        """
         ...
 
     async def claim(

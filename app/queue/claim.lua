@@ -1,0 +1,72 @@
+-- Lease jobs of the best group of these models, worth up to `room` rows, at least one job.
+-- {ms until something falls due or -1, {id, attempt, resolved, created, now}, ...}
+local worker, room = ARGV[1], tonumber(ARGV[2])
+
+take_back(16)
+wake(64)
+
+local function due_ms()
+  local due = -1
+  for _, key in ipairs({ LEASES, DELAYED }) do
+    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if first[2] then
+      local left = math.max(1, first[2] - now)
+      if due < 0 or left < due then due = left end
+    end
+  end
+  return due
+end
+
+-- The groups of all these models, best first; a bell with nothing behind it is silenced.
+local function best_groups()
+  local found = {}
+  for i = 3, #ARGV do
+    local heads = redis.call('ZRANGE', GROUPS .. ARGV[i], 0, 7, 'WITHSCORES')
+    if #heads == 0 then redis.call('DEL', BELL .. ARGV[i]) end
+    for k = 1, #heads, 2 do
+      found[#found + 1] = { model = ARGV[i], name = heads[k], score = tonumber(heads[k + 1]) }
+    end
+  end
+  table.sort(found, function(a, b) return a.score < b.score end)
+  return found
+end
+
+-- A suspect (`alone:<id>`) runs only on a worker that holds nothing. The first worker to meet one while it
+-- holds others takes no more until it is empty (nil); the other workers pass it by.
+local function choose()
+  if redis.call('HEXISTS', ALONE, worker) == 1 then return nil end
+  local busy = redis.call('HEXISTS', HELD, worker) == 1
+  for _, group in ipairs(best_groups()) do
+    local suspect = group.name:match('^alone:(.*)')
+    if not suspect or not busy then return group, suspect end
+    local key = RESERVED .. suspect
+    if redis.call('SET', key, worker, 'NX', 'PX', LEASE_MS) or redis.call('GET', key) == worker then
+      redis.call('PEXPIRE', key, LEASE_MS)
+      return nil
+    end
+  end
+end
+
+local group, suspect = choose()
+if not group then return { due_ms() } end
+
+local line, taken, out = WAITING .. group.model .. ':' .. group.name, 0, { -1 }
+while true do
+  local id = redis.call('ZRANGE', line, 0, 0)[1]
+  if not id then break end
+  local rows, resolved, created = fields(id, 'rows', 'resolved', 'created')
+  if taken > 0 and taken + rows > room then break end
+  taken = taken + rows
+  redis.call('ZREM', line, id)
+  redis.call('ZADD', LEASES, now + LEASE_MS, id)
+  redis.call('HINCRBY', HELD, worker, 1)
+  redis.call('HSET', JOB .. id, 'owner', worker, 'started', now)
+  local attempt = redis.call('HINCRBY', JOB .. id, 'attempt', 1)
+  move(id, S.QUEUED, S.STARTING)
+  tell(id, 'start', '{"attempt":' .. attempt .. '}')
+  out[#out + 1] = { id, attempt, resolved, created, now }
+end
+rank(group.model, group.name)
+if suspect then redis.call('HSET', ALONE, worker, suspect) end
+if group.score > tonumber(redis.call('GET', CLOCK) or 0) then redis.call('SET', CLOCK, group.score) end
+return out

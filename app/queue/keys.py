@@ -1,0 +1,81 @@
+"""Every Redis key, once. Python builds them with `Keys`; the scripts get the same names from `prelude`.
+
+All keys share one hash tag, `{<prefix>}`, so any set of them may be touched in one atomic step, on a cluster
+too, and a job is reached by its id alone.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from app.jobs import JobStatus
+
+
+class Key(StrEnum):
+    """What follows the tag. A name that ends in a colon takes one more part, said in brackets."""
+
+    JOB = "job:"
+    """[id] hash: the record."""
+    INDEX = "index"
+    """zset of all ids by time of creation in microseconds."""
+    STATUS = "status:"
+    """[status] zset: the ids of that status, by time of creation."""
+    TAG = "tag:"
+    """[tag] zset, likewise."""
+    WAITING = "waiting:"
+    """[model:group] zset: waiting ids by fair score."""
+    GROUPS = "groups:"
+    """[model] zset: its groups, each with the score of its first job."""
+    DELAYED = "delayed"
+    """zset: ids that wait for a moment, by that moment in milliseconds."""
+    LEASES = "leases"
+    """zset: ids in a worker's hands, by the end of the lease in milliseconds."""
+    HELD = "held"
+    """hash: worker -> number of jobs it holds."""
+    ALONE = "alone"
+    """hash: worker -> the suspect job that it runs with no other beside it."""
+    RESERVED = "reserved:"
+    """[id] string: the worker that empties itself to run this suspect."""
+    BELL = "bell:"
+    """[model] list: wakes idle workers; a hint only."""
+    CLIENTS = "clients"
+    """hash: client -> open jobs."""
+    FAIR = "fair"
+    """hash: client -> score of its last job while it has open ones."""
+    CLOCK = "clock"
+    """string: virtual time, the score of the last job taken."""
+    PACE = "pace"
+    """hash: completions in the current window and the rate of the one before."""
+    IDEMPOTENCY = "idempotency:"
+    """[client:key] string: the id it made."""
+    EXPIRY = "expiry"
+    """zset: ended ids by the moment they are forgotten, in milliseconds."""
+    LITTER = "litter"
+    """set: forgotten ids whose files may still lie in the storage."""
+    DEAD = "dead"
+    """stream: dead letters, capped."""
+    EVENTS = "events:"
+    """[id] channel: hints that the record changed."""
+    BLOB = "blob:"
+    """[name] string: short-lived bytes."""
+    WORKER = "worker:"
+    """[id] string: a worker's card, until it expires."""
+    WORKERS = "workers"
+    """set of worker ids."""
+
+
+class Keys:
+    """Full key names under one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.root = f"{{{prefix}}}:"
+
+    def __call__(self, key: Key, rest: str = "") -> str:
+        return f"{self.root}{key}{rest}"
+
+
+def prelude() -> str:
+    """The same names as Lua locals: each `Key`, and each status in the table `S`."""
+    names = "".join(f"local {key.name} = KEYS[1] .. '{key}'\n" for key in Key)
+    statuses = ", ".join(f"{status.name} = '{status}'" for status in JobStatus)
+    return f"{names}local S = {{{statuses}}}\n"

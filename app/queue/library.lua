@@ -1,0 +1,177 @@
+-- What the scripts share. Key names, the statuses `S` and the settings in capitals come before it.
+-- Time is the server's, so no other clock matters.
+
+local clock = redis.call('TIME')
+local now_us = clock[1] * 1000000 + clock[2]
+local now = math.floor(now_us / 1000)
+
+local RUNNING = { [S.STARTING] = true, [S.PROCESSING] = true }
+local ENDED = { [S.SUCCEEDED] = 'completed', [S.FAILED] = 'failed', [S.CANCELED] = 'canceled', [S.EXPIRED] = 'expired' }
+
+local function fields(id, ...)
+  return unpack(redis.call('HMGET', JOB .. id, ...))
+end
+
+-- Count a visible change and hint at it. `data` is JSON and is passed on as it is.
+local function tell(id, kind, data)
+  local seq = redis.call('HINCRBY', JOB .. id, 'seq', 1)
+  redis.call('PUBLISH', EVENTS .. id, '{"id":' .. cjson.encode(id) .. ',"seq":' .. seq
+    .. ',"type":"' .. kind .. '","data":' .. (data or '{}') .. '}')
+end
+
+local function move(id, from, to)
+  local created = redis.call('ZSCORE', STATUS .. from, id)
+  redis.call('ZREM', STATUS .. from, id)
+  redis.call('ZADD', STATUS .. to, created, id)
+  redis.call('HSET', JOB .. id, 'status', to)
+end
+
+local function open_jobs()
+  return redis.call('ZCARD', STATUS .. S.QUEUED) + redis.call('ZCARD', LEASES)
+end
+
+-- How long until a tenth of the open jobs will be done, going by the pace of the last windows.
+local function retry_after_s()
+  local rate = tonumber(redis.call('HGET', PACE, 'rate') or 0)
+  if rate <= 0 then return 5 end
+  return math.max(1, math.min(60, math.ceil(open_jobs() / 10 / rate)))
+end
+
+local function count_completion()
+  local began, count = unpack(redis.call('HMGET', PACE, 'began', 'count'))
+  local elapsed = now - (began or now)
+  if not began or elapsed >= 10000 then
+    if began then redis.call('HSET', PACE, 'rate', count * 1000 / elapsed) end
+    redis.call('HSET', PACE, 'began', now, 'count', 0)
+  end
+  redis.call('HINCRBY', PACE, 'count', 1)
+end
+
+-- Waiting --------------------------------------------------------------------------------------------------
+
+-- Keep a group's entry in its model's index equal to the score of its first job.
+local function rank(model, group)
+  local first = redis.call('ZRANGE', WAITING .. model .. ':' .. group, 0, 0, 'WITHSCORES')
+  if first[2] then
+    redis.call('ZADD', GROUPS .. model, first[2], group)
+  else
+    redis.call('ZREM', GROUPS .. model, group)
+  end
+end
+
+local function stand_in_line(id)
+  local model, group, score = fields(id, 'model', 'group', 'score')
+  redis.call('ZADD', WAITING .. model .. ':' .. group, score, id)
+  rank(model, group)
+  redis.call('LPUSH', BELL .. model, 1)
+  redis.call('LTRIM', BELL .. model, 0, 63)
+end
+
+local function leave_line(id)
+  local model, group = fields(id, 'model', 'group')
+  redis.call('ZREM', WAITING .. model .. ':' .. group, id)
+  redis.call('ZREM', DELAYED, id)
+  rank(model, group)
+end
+
+-- Self-clocked fair queueing: a job starts where its client's last one ends, or at the virtual time if that
+-- is later, which is the lowest score that waits for the model. `share` is its cost / its priority's weight.
+local function fair_score(client, model, share)
+  local head = redis.call('ZRANGE', GROUPS .. model, 0, 0, 'WITHSCORES')
+  local virtual = tonumber(head[2] or redis.call('GET', CLOCK) or 0)
+  local last = tonumber(redis.call('HGET', FAIR, client) or 0)
+  local score = math.max(virtual, last) + share
+  redis.call('HSET', FAIR, client, score)
+  return score
+end
+
+-- Leases ---------------------------------------------------------------------------------------------------
+
+local function unlease(id, owner)
+  redis.call('ZREM', LEASES, id)
+  redis.call('HDEL', JOB .. id, 'owner')
+  if redis.call('HINCRBY', HELD, owner, -1) <= 0 then redis.call('HDEL', HELD, owner) end
+  if redis.call('HGET', ALONE, owner) == id then redis.call('HDEL', ALONE, owner) end
+end
+
+-- The only way into a terminal status. Extra arguments are fields to set; `data` goes into the event.
+local function close(id, status, data, ...)
+  local from, owner, client = fields(id, 'status', 'owner', 'client')
+  if owner then unlease(id, owner) end
+  redis.call('HSET', JOB .. id, 'by', owner or '', 'completed', now, 'expires', now + RESULT_TTL_MS, ...)
+  redis.call('HDEL', JOB .. id, 'cancel')
+  move(id, from, status)
+  redis.call('ZADD', EXPIRY, now + RESULT_TTL_MS, id)
+  if redis.call('HINCRBY', CLIENTS, client, -1) <= 0 then
+    redis.call('HDEL', CLIENTS, client)
+    redis.call('HDEL', FAIR, client)
+  end
+  count_completion()
+  tell(id, ENDED[status], data)
+end
+
+-- Back from a worker into the line. `alone`: from now on it shares a worker with no other job.
+local function requeue(id, delay_ms, alone)
+  local from, owner = fields(id, 'status', 'owner')
+  unlease(id, owner)
+  redis.call('HDEL', JOB .. id, 'started', 'progress')
+  if alone then redis.call('HSET', JOB .. id, 'group', 'alone:' .. id) end
+  move(id, from, S.QUEUED)
+  if delay_ms > 0 then redis.call('ZADD', DELAYED, now + delay_ms, id) else stand_in_line(id) end
+  tell(id, 'queued')
+end
+
+-- Write a failed attempt into the job's history.
+local function note(id, problem)
+  local owner, attempt, errors = fields(id, 'owner', 'attempt', 'errors')
+  local entry = '{"attempt":' .. attempt .. ',"at_ms":' .. now .. ',"worker":' .. cjson.encode(owner)
+    .. ',"error":' .. problem .. '}'
+  errors = errors and errors:sub(1, -2) .. ',' .. entry .. ']' or '[' .. entry .. ']'
+  redis.call('HSET', JOB .. id, 'errors', errors)
+end
+
+local function bury(id, problem)
+  local letter = redis.call('XADD', DEAD, 'MAXLEN', '~', 10000, '*', 'id', id,
+    'errors', (fields(id, 'errors')))
+  close(id, S.FAILED, problem, 'error', problem, 'letter', letter)
+end
+
+local LOST = '{"code":"worker_lost","message":"the worker that ran the job stopped answering","retryable":true}'
+
+-- Take jobs whose lease has run out from their workers; how many.
+local function take_back(limit)
+  local late = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, limit)
+  for _, id in ipairs(late) do
+    local attempt, max, cancel = fields(id, 'attempt', 'max', 'cancel')
+    note(id, LOST)
+    if cancel then
+      close(id, S.CANCELED)
+    elseif tonumber(attempt) >= tonumber(max) then
+      bury(id, LOST)
+    else
+      requeue(id, 0, true)
+    end
+  end
+  return #late
+end
+
+-- Put delayed jobs whose time has come in line.
+local function wake(limit)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, limit)) do
+    redis.call('ZREM', DELAYED, id)
+    stand_in_line(id)
+  end
+end
+
+-- Remove an ended job and all that points to it.
+local function forget(id)
+  local status, tags, idempotency, letter = fields(id, 'status', 'tags', 'idempotency', 'letter')
+  for _, tag in ipairs(tags and cjson.decode(tags) or {}) do redis.call('ZREM', TAG .. tag, id) end
+  if idempotency and redis.call('GET', idempotency) == id then redis.call('DEL', idempotency) end
+  if letter then redis.call('XDEL', DEAD, letter) end
+  redis.call('ZREM', INDEX, id)
+  redis.call('ZREM', STATUS .. status, id)
+  redis.call('ZREM', EXPIRY, id)
+  redis.call('DEL', JOB .. id)
+  redis.call('SADD', LITTER, id)
+end

@@ -1,0 +1,370 @@
+"""The job queue on Redis 7+ or Valkey: one Lua script per transition, each one atomic step.
+
+The state machine, with what makes each step safe, is in the scripts; this module turns wire types into their
+arguments and back. redis-py sends a command again after a lost connection, so every script may run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import json
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import asdict, replace
+from heapq import merge
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.client import NEVER_DECODE
+
+from app.jobs import JobError, JobEvent, JobRecord, JobResult, JobStatus, Resolved
+from app.queue.base import (
+    Beat,
+    BeatAnswer,
+    Claim,
+    IdempotencyConflict,
+    JobRunning,
+    NewJob,
+    Page,
+    QueueFull,
+    WorkerCard,
+)
+from app.queue.events import Events
+from app.queue.keys import Key, Keys, prelude
+from app.queue.records import arguments, compact, fresh_record, record, state_event
+from app.settings import Settings
+
+SCRIPTS = ("enqueue", "claim", "beat", "finish", "fail", "stop", "release",
+           "cancel", "retry", "delete", "sweep", "position")  # fmt: skip
+BLOCK_S = 5.0
+"""The longest that one command waits at the server; below SOCKET_S, or the client would give up first."""
+SOCKET_S = 10.0
+CONNECTIONS = 64
+PAGE = 500
+"""Ids looked at in one go where a list has two filters."""
+
+
+class RedisQueue:
+    """A `JobQueue`. `url`: redis://, rediss:// or unix://. All keys begin with `{prefix}`."""
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "lodestar",
+        *,
+        lease_ms: int = 15_000,
+        max_attempts: int = 3,
+        retry_backoff_ms: int = 1_000,
+        result_ttl_s: int = 7 * 86_400,
+        idempotency_ttl_s: int = 86_400,
+        max_queued: int = 10_000,
+    ) -> None:
+        timeouts: dict[str, Any] = {
+            "socket_timeout": SOCKET_S,
+            "socket_connect_timeout": 3,
+            "health_check_interval": 15,
+        }
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=CONNECTIONS, timeout=SOCKET_S, decode_responses=True, **timeouts
+        )
+        self._redis = Redis(connection_pool=pool)
+        # A claim that is sent twice would lease twice: the lost one waits for its lease to run out instead.
+        self._once = Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
+        self._keys = Keys(prefix)
+        self._max_attempts = max_attempts
+        self._events = Events(self._once, self._keys, self._now)
+        head = prelude() + constants(
+            LEASE_MS=lease_ms,
+            MAX_ATTEMPTS=max_attempts,
+            BACKOFF_MS=retry_backoff_ms,
+            RESULT_TTL_MS=result_ttl_s * 1000,
+            IDEMPOTENCY_TTL_MS=idempotency_ttl_s * 1000,
+            MAX_QUEUED=max_queued,
+        )
+        self._scripts = {name: self._redis.register_script(source(name, head)) for name in SCRIPTS}
+
+    @classmethod
+    def from_url(cls, url: str, prefix: str = "lodestar", **settings: int) -> Self:
+        """Connect to `url`; `settings` as in the constructor."""
+        return cls(url, prefix, **settings)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Connect as the settings say; their `redis_url` must be set."""
+        if settings.redis_url is None:
+            raise ValueError("no redis_url; start the embedded server first and set it")
+        return cls(
+            settings.redis_url,
+            settings.redis_prefix,
+            lease_ms=settings.lease_ms,
+            max_attempts=settings.max_attempts,
+            retry_backoff_ms=settings.retry_backoff_ms,
+            result_ttl_s=settings.result_ttl_s,
+            idempotency_ttl_s=settings.idempotency_ttl_s,
+            max_queued=settings.max_queued,
+        )
+
+    # What clients do
+
+    async def enqueue(self, job: NewJob) -> tuple[JobRecord, bool]:
+        """Queue `job`: (record, created)."""
+        return await self._enqueued(job, await self._run("enqueue", arguments(job)))
+
+    async def enqueue_many(
+        self, jobs: Sequence[NewJob]
+    ) -> builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict]:
+        """Queue many in one round trip; each has its own answer, those refused an exception."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for job in jobs:
+                await self._run("enqueue", arguments(job), pipeline)
+            answers: builtins.list[Any] = await pipeline.execute()
+        outcomes: builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict] = []
+        for job, answer in zip(jobs, answers, strict=True):
+            try:
+                outcomes.append(await self._enqueued(job, answer))
+            except (QueueFull, IdempotencyConflict) as refusal:
+                outcomes.append(refusal)
+        return outcomes
+
+    async def _enqueued(self, job: NewJob, answer: tuple[str, Any]) -> tuple[JobRecord, bool]:
+        match answer:
+            case "created", now_ms:
+                return fresh_record(job, int(now_ms), self._max_attempts), True
+            case "known", job_id:
+                known = await self.get(job_id)
+                return (known, False) if known else await self.enqueue(job)  # deleted just now
+            case "conflict", _:
+                raise IdempotencyConflict("the idempotency key or job id was used with another request")
+            case _:
+                raise QueueFull(int(answer[1]))
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        """The record. A `listen` that began before it hears of every later change."""
+        await self._events.settled(job_id)
+        fields = cast(dict[str, str], await self._redis.hgetall(self._keys(Key.JOB, job_id)))
+        return record(job_id, fields) if fields else None
+
+    async def position(self, job_id: str) -> int | None:
+        """How many jobs of its model wait before it."""
+        return await self._run("position", [job_id])
+
+    async def list(
+        self,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Literal["asc", "desc"] = "desc",
+        status: Collection[JobStatus] | None = None,
+        tag: str | None = None,
+    ) -> Page:
+        """Jobs by time of creation, newest first by default. Raises ValueError when `after` is unknown."""
+        bound = None
+        if after is not None:
+            bound = await self._redis.zscore(self._keys(Key.INDEX), after)
+            if bound is None:
+                raise ValueError(f"there is no job {after} to list after; it may have been deleted")
+        if tag is not None:
+            indexes = [self._keys(Key.TAG, tag)]
+        elif status is not None:
+            indexes = [self._keys(Key.STATUS, one) for one in set(status)]
+        else:
+            indexes = [self._keys(Key.INDEX)]
+        wanted = set(status) if status is not None and tag is not None else None
+        found: builtins.list[JobRecord] = []
+        size = limit + 1 if wanted is None else max(PAGE, limit + 1)
+        while len(found) <= limit:
+            ids = await self._ids(indexes, bound, order, size)
+            records = await self._records([job_id for job_id, _ in ids])
+            found += [one for one in records if wanted is None or one.status in wanted]
+            if len(ids) < size:
+                break
+            bound = ids[-1][1]
+        return Page(found[:limit], len(found) > limit)
+
+    async def _ids(
+        self, indexes: Sequence[str], bound: float | None, order: Literal["asc", "desc"], size: int
+    ) -> builtins.list[tuple[str, float]]:
+        """The first `size` ids of these indexes together beyond `bound`."""
+        limit = f"({bound:.0f}" if bound is not None else None
+        first, last = ("+inf" if limit is None else limit, "-inf")
+        if order == "asc":
+            first, last = ("-inf" if limit is None else limit, "+inf")
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for index in indexes:
+                pipeline.zrange(
+                    index,
+                    first,
+                    last,
+                    desc=order == "desc",
+                    byscore=True,
+                    offset=0,
+                    num=size,
+                    withscores=True,
+                )  # type: ignore[arg-type]
+            pages = cast(builtins.list[builtins.list[tuple[str, float]]], await pipeline.execute())
+        ordered = merge(*pages, key=lambda entry: entry[1], reverse=order == "desc")
+        return [(job_id, score) for (job_id, score), _ in zip(ordered, range(size), strict=False)]
+
+    async def _records(self, ids: Iterable[str]) -> builtins.list[JobRecord]:
+        ids = builtins.list(ids)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hgetall(self._keys(Key.JOB, job_id))
+            hashes = await pipeline.execute() if ids else []
+        return [record(job_id, fields) for job_id, fields in zip(ids, hashes, strict=True) if fields]
+
+    async def cancel(self, job_id: str) -> JobRecord | None:
+        """End a queued job; ask the worker of a running one to stop."""
+        await self._run("cancel", [job_id])
+        return await self.get(job_id)
+
+    async def retry(self, job_id: str) -> JobRecord | None:
+        """Queue an ended job again."""
+        answer = await self._run("retry", [job_id])
+        if answer[0] == "full":
+            raise QueueFull(int(answer[1]))
+        return await self.get(job_id)
+
+    async def delete(self, job_id: str) -> JobRecord | None:
+        """Forget a job and its short-lived bytes; its record as it was."""
+        before = await self.get(job_id)
+        if await self._run("delete", [job_id]) == "running":
+            raise JobRunning(f"job {job_id} is running; cancel it and wait for its end, then delete it")
+        if before is not None:
+            blobs = [f"trace:{job_id}", *(f"preview:{job_id}:{i}" for i in range(len(before.resolved.seeds)))]
+            await self._redis.unlink(*(self._keys(Key.BLOB, name) for name in blobs))
+        return before
+
+    # What workers do
+
+    async def claim(
+        self, worker: str, models: Collection[str], cost: float, wait_s: float = 0.0
+    ) -> builtins.list[Claim]:
+        """Lease jobs; with none there, wait for a bell or for a lease or delay that runs out."""
+        deadline = time.monotonic() + wait_s
+        bells = [self._keys(Key.BELL, model) for model in models]
+        while True:
+            due_ms, *rows = await self._run("claim", [worker, cost, *models], self._once)
+            left_s = deadline - time.monotonic()
+            if rows or left_s <= 0 or not models:
+                return [
+                    Claim(job_id, attempt, Resolved.model_validate_json(resolved), int(created), now)
+                    for job_id, attempt, resolved, created, now in rows
+                ]
+            pause_s = min(left_s, BLOCK_S) if due_ms < 0 else min(left_s, BLOCK_S, due_ms / 1e3)
+            await self._once.blpop(bells, max(0.001, pause_s))
+
+    async def beat(self, worker: str, beats: Sequence[Beat]) -> dict[str, BeatAnswer]:
+        """Renew leases and report."""
+        if not beats:
+            return {}
+        args: builtins.list[str | int] = [worker]
+        for one in beats:
+            progress = one.progress.model_dump_json() if one.progress is not None else ""
+            args += [one.id, progress, len(one.events)]
+            for kind, data in one.events:
+                args += [kind, compact(data)]
+        answers: builtins.list[BeatAnswer] = await self._run("beat", args)
+        return {one.id: answer for one, answer in zip(beats, answers, strict=True)}
+
+    async def finish(self, worker: str, job_id: str, result: JobResult) -> bool:
+        """Hand in a result."""
+        return bool(await self._run("finish", [worker, job_id, result.model_dump_json()]))
+
+    async def fail(self, worker: str, job_id: str, error: JobError) -> bool:
+        """Hand in a failure."""
+        return bool(await self._run("fail", [worker, job_id, error.model_dump_json(), int(error.retryable)]))
+
+    async def stop(self, worker: str, job_id: str) -> bool:
+        """Confirm a cancellation."""
+        return bool(await self._run("stop", [worker, job_id]))
+
+    async def release(self, worker: str, job_ids: Sequence[str]) -> None:
+        """Give jobs back."""
+        await self._run("release", [worker, *job_ids])
+
+    async def sweep(self) -> int:
+        """Do what is due: expired leases, delayed jobs, records to forget. The number of leases taken."""
+        return int(await self._run("sweep", []))
+
+    # Hints and short-lived things
+
+    def listen(self, job_id: str) -> AsyncIterator[JobEvent]:
+        """Events from now on; a `get` of the same job waits until the subscription is there."""
+        return self._events.listen(job_id)
+
+    async def _now(self, job_id: str) -> JobEvent | None:
+        job = await self.get(job_id)
+        return state_event(job) if job is not None else None
+
+    async def put_blob(self, key: str, data: bytes, ttl_s: int = 60) -> None:
+        """Keep bytes for a while."""
+        await self._redis.set(self._keys(Key.BLOB, key), data, ex=ttl_s)
+
+    async def get_blob(self, key: str) -> bytes | None:
+        """Bytes that are still kept."""
+        return await self._redis.execute_command("GET", self._keys(Key.BLOB, key), **{NEVER_DECODE: True})
+
+    async def announce(self, card: WorkerCard, ttl_s: int = 15) -> None:
+        """Tell of a worker."""
+        seconds, micros = await self._redis.time()
+        told = asdict(replace(card, heartbeat_at_ms=seconds * 1000 + micros // 1000))
+        async with self._redis.pipeline() as pipeline:
+            pipeline.set(self._keys(Key.WORKER, card.id), compact(told), ex=ttl_s)
+            pipeline.sadd(self._keys(Key.WORKERS), card.id)
+            await pipeline.execute()
+
+    async def retire(self, worker: str) -> None:
+        """Tell no more of a worker."""
+        async with self._redis.pipeline() as pipeline:
+            pipeline.delete(self._keys(Key.WORKER, worker))
+            pipeline.srem(self._keys(Key.WORKERS), worker)
+            await pipeline.execute()
+
+    async def workers(self) -> builtins.list[WorkerCard]:
+        """The workers that were heard of lately, by id."""
+        ids = sorted(cast(set[str], await self._redis.smembers(self._keys(Key.WORKERS))))
+        cards = await self._redis.mget([self._keys(Key.WORKER, one) for one in ids]) if ids else []
+        if gone := [one for one, card in zip(ids, cards, strict=True) if card is None]:
+            await self._redis.srem(self._keys(Key.WORKERS), *gone)
+        return [WorkerCard(**json.loads(card)) for card in cards if card is not None]
+
+    async def depth(self) -> dict[str, int]:
+        """Open jobs: queued (delayed ones among them), running."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zcard(self._keys(Key.STATUS, JobStatus.QUEUED))
+            pipeline.zcard(self._keys(Key.LEASES))
+            queued, running = await pipeline.execute()
+        return {"queued": queued, "running": running}
+
+    async def ping(self) -> float:
+        """Round trip in milliseconds."""
+        began = time.perf_counter()
+        async with asyncio.timeout(SOCKET_S):
+            await self._once.ping()
+        return (time.perf_counter() - began) * 1e3
+
+    async def close(self) -> None:
+        """End all listeners and connections."""
+        await self._events.close()
+        await self._redis.aclose()
+        await self._once.aclose()
+
+    async def _run(self, name: str, args: Sequence[str | int | float], client: Any = None) -> Any:
+        return await self._scripts[name]([self._keys.root], args, client)
+
+
+def source(name: str, head: str) -> str:
+    """A script's text. All but `enqueue` run when the server's memory is full, so that the queue drains."""
+    here = Path(__file__).parent
+    shebang = "#!lua\n" if name == "enqueue" else "#!lua flags=allow-oom\n"
+    return shebang + head + (here / "library.lua").read_text() + (here / f"{name}.lua").read_text()
+
+
+def constants(**numbers: int) -> str:
+    """Numbers as Lua locals."""
+    return "".join(f"local {name} = {number}\n" for name, number in numbers.items())
