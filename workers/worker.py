@@ -82,7 +82,6 @@ class Worker:
             await self._queue.retire(self.id)
         except (RedisError, OSError):
             log.warning("could not say goodbye: the queue is not reachable")
-        await self._queue.close()
         log.info("worker %s stopped", self.id)
         return self._exit_code
 
@@ -278,8 +277,12 @@ def main(settings: Settings) -> int:
 
 
 async def _main(settings: Settings) -> int:
-    worker = Worker(settings, RedisQueue.connect(settings), LocalStorage(settings.data_dir))
+    queue = RedisQueue.connect(settings)
+    worker = Worker(settings, queue, LocalStorage(settings.data_dir))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    return await worker.run()
+    try:
+        return await worker.run()
+    finally:
+        await queue.close()

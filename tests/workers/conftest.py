@@ -9,11 +9,12 @@ from tests.workers.serving import CATALOGUE, Process
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
+def settings(redis_url: str, redis_prefix: str, tmp_path: Path) -> Settings:
     catalogue = tmp_path / "models.toml"
     catalogue.write_text(CATALOGUE)
     return Settings(
         redis_url=redis_url,
+        redis_prefix=redis_prefix,
         data_dir=tmp_path / "data",
         catalogue=catalogue,
         device="cpu",

@@ -67,6 +67,8 @@ async def test_listeners_hear_of_everything(
                 return
 
     listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    await queue.get("a")  # waits for the subscription
     async with working(settings, queue, storage):
         await asyncio.wait_for(listening, 60)
     assert {"start", "progress", "guidance", "preview", "image", "completed"} <= set(heard)
