@@ -47,6 +47,7 @@ CARDS: dict[str, SamplerCard] = {
             stochastic=True,
             paper="2211.01095",
         ),
+        SamplerCard("sde", "Euler-Maruyama", ("vp", "ve"), stochastic=True, paper="2503.02819"),
         SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
     )
 }
