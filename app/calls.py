@@ -35,15 +35,15 @@ class Lenient(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class LenientProgress(Lenient, Progress):
+class LenientProgress(Progress, Lenient):
     """How far a job is."""
 
 
-class LenientNfe(Lenient, Nfe):
+class LenientNfe(Nfe, Lenient):
     """Network evaluations per image."""
 
 
-class LenientTimings(Lenient, Timings):
+class LenientTimings(Timings, Lenient):
     """Where a job's time went."""
 
 

@@ -88,7 +88,17 @@ def client(script: Script) -> Iterator[Client]:
 
 def test_generate_submits_and_waits(script: Script, client: Client) -> None:
     image = {"index": 0, "seed": 7, "url": "x", "metrics": {"contrast": 0.2}, "new": 1}
-    script.says(job("queued"), job("processing"), job("succeeded", images=[image], nfe={"model": 50}, new=2))
+    script.says(
+        job("queued"),
+        job("processing"),
+        job(
+            "succeeded",
+            images=[image],
+            nfe={"model": 50, "new": 2},
+            progress={"step": 1, "fraction": 0.5},
+            new=3,
+        ),
+    )
     done = client.generate("a cat", seeds=[7], guidance={"method": "apg", "scale": 10})
     assert (done.images[0].seed, done.images[0].metrics) == (7, {"contrast": 0.2})
     assert done.nfe is not None

@@ -1,0 +1,234 @@
+"""The `lodestar` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from app.settings import Settings
+from guidance import REGISTRY
+
+cli = typer.Typer(
+    help="Diffusion sampling in which the guidance method is a per-request choice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+REDIS = ["LODESTAR_REDIS_URL", "REDIS_URL"]
+Catalogue = Annotated[Path | None, typer.Option(help="a models.toml; without it, the built-in models")]
+DataDir = Annotated[Path | None, typer.Option(help="where pictures and the queue lie (data)")]
+Redis = Annotated[str | None, typer.Option(envvar=REDIS, help="redis://...; without it, one is embedded")]
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on (127.0.0.1)")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one (8000)")] = None,
+    workers: Annotated[int | None, typer.Option(help="worker processes; 0 for the API alone (1)")] = None,
+    data_dir: DataDir = None,
+    redis_url: Redis = None,
+    catalogue: Catalogue = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (warning)")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", envvar="LODESTAR_INSECURE", help="let everybody in the network in")
+    ] = False,
+) -> None:
+    """Start API, queue and workers; stop them with Ctrl-C. Further settings: LODESTAR_* variables."""
+    from app.supervisor import CannotServe, serve
+
+    settings = read_settings(
+        host=host, port=port, workers=workers, data_dir=data_dir, redis_url=redis_url, catalogue=catalogue,
+        log_level=log_level,
+    )  # fmt: skip
+    if "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "warning"})
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code = serve(settings, lambda line: print(line, flush=True), insecure)
+    except CannotServe as error:
+        fail(str(error))
+    except KeyboardInterrupt:  # while the queue starts
+        code = 130
+    raise typer.Exit(code)
+
+
+@cli.command()
+def worker(data_dir: DataDir = None, redis_url: Redis = None, catalogue: Catalogue = None) -> None:
+    """Run one more worker for a running service; for one on this machine, its --data-dir is enough."""
+    from app.queue.embedded import answers, socket_path
+    from app.supervisor import PARENT
+
+    if parent := os.environ.get(PARENT):
+        end_with(int(parent))
+    settings = read_settings(data_dir=data_dir, redis_url=redis_url, catalogue=catalogue)
+    if settings.redis_url is None:
+        url = f"unix://{socket_path(settings.data_dir.resolve())}"
+        if not answers(url):
+            fail(
+                f"no service runs in {settings.data_dir}; start one with `lodestar serve`, give its "
+                "--data-dir, or name its queue: --redis-url redis://host:6379"
+            )
+        settings = settings.model_copy(update={"redis_url": url})
+    from workers.worker import main
+
+    try:
+        code = main(settings)
+    except ValueError as error:
+        fail(str(error))
+    raise typer.Exit(code)
+
+
+@cli.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help='what the picture shows: "a red apple, 3d"')],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="a .png; several become out-1.png, out-2.png, ...")
+    ] = Path("out.png"),
+    guidance: Annotated[str | None, typer.Option(help=f"one of: {', '.join(REGISTRY)}")] = None,
+    scale: Annotated[float | None, typer.Option(help="its strength")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a further guidance parameter")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
+    sampler: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
+    steps: int | None = None,
+    seed: Annotated[list[int] | None, typer.Option(help="one picture per seed; may be repeated")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="that many pictures with seeds drawn")] = None,
+    negative: Annotated[str | None, typer.Option(help="what it shall not show")] = None,
+    width: int | None = None,
+    height: int | None = None,
+    server: Annotated[str, typer.Option(envvar="LODESTAR_SERVER")] = "http://127.0.0.1:8000",
+    local: Annotated[bool, typer.Option("--local", help="in this process, without a service")] = False,
+) -> None:
+    """Make pictures: with the running service, or with --local in this process."""
+    from app import generation
+
+    if output.suffix.lower() != ".png":
+        fail(f"{output} is not a .png; pictures are written as PNG, which holds the request that made them")
+    if not output.parent.is_dir():
+        fail(f"there is no directory {output.parent}")
+    asked = {
+        "prompt": prompt, "negative_prompt": negative, "model": model, "sampler": sampler, "steps": steps,
+        "seeds": seed or None, "n": n, "width": width, "height": height,
+        "guidance": guidance_of(guidance, scale, set_ or []),
+    }  # fmt: skip
+    given = {name: value for name, value in asked.items() if value is not None}
+    try:
+        made = generation.local(given, read_settings()) if local else generation.remote(given, server)
+    except generation.Failed as error:
+        fail(str(error))
+    for warning in made.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for number, picture in enumerate(made.pictures, 1):
+        path = output if len(made.pictures) == 1 else output.with_stem(f"{output.stem}-{number}")
+        try:
+            path.write_bytes(picture.png)
+        except OSError as error:
+            fail(f"cannot write {path}: {error.strerror}")
+        typer.echo(f"seed {picture.seed}  {path}  nfe {picture.nfe}  {made.seconds:.2f} s")
+
+
+@cli.command()
+def catalogue(catalogue: Catalogue = None) -> None:
+    """List models, samplers and guidance methods."""
+    from app.catalogue import load_catalogue
+    from samplers.cards import CARDS
+
+    try:
+        models = load_catalogue(read_settings(catalogue=catalogue).catalogue).models.values()
+    except ValueError as error:
+        fail(str(error))
+    table(
+        ("model", "title", "family", "size", "steps", "sampler"),
+        [(m.id, m.title, m.family, f"{m.width}x{m.height}", str(m.steps), m.sampler) for m in models],
+    )
+    table(
+        ("sampler", "title", "families", "order", "noise"),
+        [
+            (c.name, c.title, ", ".join(c.families), str(c.order), "at each step" if c.stochastic else "")
+            for c in CARDS.values()
+        ],
+    )
+    table(
+        ("guidance", "title", "what it does"),
+        [(name, method.title, method.summary) for name, method in REGISTRY.items()],
+    )
+
+
+def guidance_of(method: str | None, scale: float | None, assignments: Sequence[str]) -> dict[str, Any] | None:
+    """The guidance part of a request. Exits when a parameter has no method, or is none."""
+    values: dict[str, Any] = {} if scale is None else {"scale": scale}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not (key and equals):
+            fail(f"--set takes KEY=VALUE, as in --set eta=0.5, not {assignment!r}")
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    if method is None:
+        if values:
+            fail("--scale and --set belong to a method: add --guidance, as in --guidance apg --scale 10")
+        return None
+    return {"method": method, **values}
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings, with those of the command line first. Exits when one is wrong, naming it."""
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        fail("; ".join(f"{_source(str(one['loc'][0]), given)}: {one['msg']}" for one in error.errors()))
+    return settings.model_copy(update={"redis_url": settings.redis_url or None})
+
+
+def _source(setting: str, given: Mapping[str, Any]) -> str:
+    """Where a setting came from, as the person knows it."""
+    if given.get(setting) is not None:
+        return f"--{setting.replace('_', '-')}"
+    return f"LODESTAR_{setting.upper()}"
+
+
+def end_with(parent: int) -> None:
+    """Be told to stop when the parent is gone, however it went (on Linux at once)."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        fail("the process that started this worker is gone")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns."""
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    typer.echo()
+
+
+def fail(message: str) -> NoReturn:
+    """Say why not, and exit with 1."""
+    typer.echo(f"lodestar: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    cli(prog_name="lodestar")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What `lodestar generate` does: make pictures with a running service, or in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from app.admission import Refused, resolve
+from app.calls import JobFields
+from app.catalogue import load_catalogue
+from app.client import ApiError, Client, Job, JobFailed, NoAnswer
+from app.jobs import JobSpec, JobStatus
+from app.settings import Settings
+
+
+class Failed(Exception):
+    """No pictures; the message is for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture: a PNG with its request inside."""
+
+    seed: int
+    png: bytes
+    nfe: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All pictures of one request."""
+
+    pictures: list[Picture]
+    seconds: float
+    warnings: list[str]
+
+
+def remote(asked: Mapping[str, Any], url: str) -> Made:
+    """Have the service at `url` make them, with a progress bar. Raises Failed."""
+    fields = dict(asked)
+    prompt = fields.pop("prompt")
+    began = time.monotonic()
+    try:
+        with Client(url) as client:
+            client.ping()
+            job = client.submit(prompt, **cast(JobFields, fields))
+            done = _watch(client, job)
+            nfe = done.nfe.model if done.nfe else 0
+            pictures = [Picture(image.seed, client.image(done, image.index), nfe) for image in done.images]
+    except NoAnswer as error:
+        raise Failed(
+            f"no service answers at {url}; start one with `lodestar serve` or add --local"
+        ) from error
+    except ApiError as error:
+        lines = [f"{one.get('pointer')}: {one.get('detail')}" for one in error.errors]
+        raise Failed("\n  ".join(["the service refused:", *(lines or [error.detail])])) from error
+    except JobFailed as error:
+        raise Failed(str(error)) from error
+    return Made(pictures, time.monotonic() - began, done.warnings)
+
+
+def _watch(client: Client, job: Job) -> Job:
+    """Follow a job to its end; where events do not come through, ask for it."""
+    with tqdm(total=None, unit="step", desc="queued", leave=False) as bar:
+        try:
+            for event in client.stream(job):
+                progress = event.data if event.type == "progress" else event.data.get("progress")
+                if isinstance(progress, dict) and progress.get("total"):
+                    bar.total = progress["total"]
+                    bar.update(progress.get("step", 0) - bar.n)
+                    bar.set_description(str(progress.get("stage", "")))
+        except NoAnswer:
+            bar.set_description("waiting")
+        done = client.wait(job)
+    if done.status != JobStatus.SUCCEEDED:
+        raise JobFailed(done)
+    return done
+
+
+def local(asked: Mapping[str, Any], settings: Settings) -> Made:
+    """Load the model into this process and make them here. Raises Failed."""
+    try:
+        catalogue = load_catalogue(settings.catalogue)
+        spec = resolve(JobSpec.model_validate(asked), catalogue, settings)
+    except ValidationError as error:
+        lines = ["/".join(map(str, one["loc"])) + f": {one['msg']}" for one in error.errors()]
+        raise Failed("\n  ".join(["this cannot run:", *lines])) from error
+    except Refused as error:
+        lines = [f"{one.pointer}: {one.detail}" for one in error.refusals]
+        raise Failed("\n  ".join(["this cannot run:", *lines])) from error
+    except ValueError as error:
+        raise Failed(str(error)) from error
+
+    import numpy as np
+    import torch
+
+    from app.storage.png import encode_png
+    from samplers.driver import sample
+    from samplers.models import load
+
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    card = catalogue.models[spec.model]
+    dtype = card.dtype if settings.dtype == "auto" else settings.dtype
+    try:
+        model = load(
+            card.source,
+            name=card.id,
+            dtype=dtype,
+            device=settings.device,
+            revision=card.revision,
+            **card.options,
+        )
+        began = time.monotonic()
+        done = sample(
+            model,
+            spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            guidance=spec.guidance,
+            sampler=spec.sampler,
+            steps=spec.steps,
+            seeds=spec.seeds,
+            width=spec.width,
+            height=spec.height,
+            progress=True,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise Failed(str(error)) from error
+    seconds = time.monotonic() - began
+    per_seed = len(done.images) // len(done.seeds)
+    pictures: list[Picture] = []
+    for index, image in enumerate(done.images):
+        seed = done.seeds[index // per_seed]
+        request = spec.model_copy(update={"seeds": [seed]})
+        pictures.append(
+            Picture(seed, encode_png(np.asarray(image), request), done.nfe[index // per_seed].model)
+        )
+    return Made(pictures, seconds, done.warnings)

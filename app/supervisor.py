@@ -1,0 +1,299 @@
+"""What `lodestar serve` does: queue, workers and API as one service that starts and stops together."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from app.api.main import create_app
+from app.catalogue import Catalogue, load_catalogue
+from app.queue.embedded import NoServer, embedded_server
+from app.settings import Settings
+
+PARENT = "LODESTAR_PARENT_PID"
+"""Tells a worker whose child it is, so that it stops when that one is gone."""
+ROOT = Path(__file__).resolve().parent.parent
+PROBE_S = 0.1
+STEADY_S = 30.0
+"""A worker that lived so long did not fail at once: the pauses between restarts begin anew."""
+BACKOFF_S = 0.5
+BACKOFF_MAX_S = 30.0
+TRIES = 3
+"""Starts of a worker before the service was ever ready; then it gives up."""
+CLOSE_S = 2.0
+"""Time that open requests have to end when the service stops."""
+GRACE_S = 10.0
+"""Time beyond `drain_s` that a worker has to end; then it is killed."""
+
+Say = Callable[[str], None]
+
+
+class CannotServe(Exception):
+    """The service cannot start; the message is for a person and says what to do."""
+
+
+def serve(settings: Settings, say: Say, insecure: bool = False) -> int:
+    """Run the service until it is told to stop; the exit code. Raises CannotServe."""
+    began = time.monotonic()
+
+    def tell(what: str, text: str) -> None:
+        say(f"{time.monotonic() - began:6.1f} s  {what:<8} {text}")
+
+    try:
+        catalogue = load_catalogue(settings.catalogue)
+    except ValueError as error:
+        raise CannotServe(f"the catalogue is wrong: {error}") from error
+    if not insecure and not is_loopback(settings.host):
+        raise CannotServe(
+            f"anybody who reaches {settings.host} could use the service, as it has no authentication yet. "
+            "Listen on 127.0.0.1, or add --insecure if the network itself keeps others out."
+        )
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        port = int(listener.getsockname()[1])
+        try:
+            url = settings.redis_url or stack.enter_context(embedded_server(settings.data_dir))
+        except (NoServer, OSError) as error:
+            raise CannotServe(f"the queue could not be started: {error}") from error
+        tell("queue", "a server of your own" if settings.redis_url else f"embedded, in {settings.data_dir}")
+        running = settings.model_copy(
+            update={"redis_url": url, "data_dir": settings.data_dir.resolve(), "port": port}
+        )
+        return asyncio.run(_serve(running, catalogue, listener, tell))
+
+
+async def _serve(
+    settings: Settings, catalogue: Catalogue, listener: socket.socket, tell: Callable[[str, str], None]
+) -> int:
+    stopping = asyncio.Event()
+    crew = Crew(settings, lambda text: tell("workers", text))
+
+    def stop() -> None:
+        if stopping.is_set():
+            tell("stop", "at once")
+            crew.kill()
+        else:
+            stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    async with _api(settings, listener) as api, crew.working():
+        count = f"{settings.workers} process{'' if settings.workers == 1 else 'es'}"
+        if settings.workers:
+            tell("workers", f"{count} starting")
+            tell("models", f"loading {catalogue.default.id}")
+        told = asyncio.create_task(stopping.wait())
+        ready = asyncio.create_task(_until_ready(settings, catalogue, crew, tell))
+        everything: set[asyncio.Task[Any]] = {told, api, crew.failed}
+        done, _ = await asyncio.wait({ready, *everything}, return_when=asyncio.FIRST_COMPLETED)
+        if ready in done:
+            ready.result()
+            done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        told.cancel()
+        if crew.failed in done:
+            raise CannotServe("the workers do not start; what they wrote above says why")
+        if api in done and not stopping.is_set():
+            raise CannotServe("the API stopped by itself; what it wrote above says why")
+        tell("stop", f"finishing running jobs for at most {settings.drain_s:g} s (again: at once)")
+    tell("stop", "done")
+    return 0
+
+
+async def _until_ready(
+    settings: Settings, catalogue: Catalogue, crew: Crew, tell: Callable[[str, str], None]
+) -> None:
+    """Probe until work would be done, and say so."""
+    url = own_url(settings)
+    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+        path = "/readyz" if settings.workers else "/healthz"
+        while True:
+            with suppress(httpx.TransportError):
+                if (await http.get(path)).is_success:
+                    break
+            await asyncio.sleep(PROBE_S)
+        crew.proven = True
+        if not settings.workers:
+            tell("ready", f"{url}  (API only: jobs wait until you start a worker with `lodestar worker`)")
+            return
+        workers = (await http.get("/v1/workers")).json()["data"]
+    offered = {model for worker in workers for model in worker["models"]}
+    for model in catalogue.models:
+        if model not in offered:
+            tell("models", f"{model} could not be loaded; what the worker wrote above says why")
+    tell("ready", url)
+    tell(
+        "try",
+        f"curl -s {url}/v1/jobs -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\\n"
+        """  -d '{"prompt": "a red apple, 3d", "seeds": [1], "guidance": {"method": "cfg", "scale": 4}}'""",
+    )
+
+
+@asynccontextmanager
+async def _api(settings: Settings, listener: socket.socket) -> AsyncGenerator[asyncio.Task[None]]:
+    """The HTTP server, in this process."""
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=settings.log_level in ("debug", "info"),
+        timeout_graceful_shutdown=int(CLOSE_S),
+        lifespan="on",
+    )
+    server = Server(config)
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield task
+    finally:
+        # Streams that are still open are cut; their readers come back by themselves.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        server.should_exit = True
+        await task
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with the signals left to us."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        """Capture none."""
+        return nullcontext()
+
+
+class Crew:
+    """Worker processes; one that ends by itself is replaced, after a pause that grows."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self.proven = False
+        """Whether the service was ever ready: before, workers that do not start end it."""
+        self._settings = settings
+        self._say = say
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._stopping = asyncio.Event()
+        self._hopeless = asyncio.Event()
+        self.failed: asyncio.Task[Any] = asyncio.create_task(self._hopeless.wait())
+
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[None]:
+        """Have them work during the block; at its end they finish what they hold, or are killed."""
+        keepers = [asyncio.create_task(self._keep(number + 1)) for number in range(self._settings.workers)]
+        try:
+            yield
+        finally:
+            await self.stop(keepers)
+            self.failed.cancel()
+
+    async def stop(self, keepers: list[asyncio.Task[None]]) -> None:
+        """Tell all to stop and wait for it."""
+        self._stopping.set()
+        for process in self._running.values():
+            _send(process, signal.SIGTERM)
+        if keepers:
+            _, late = await asyncio.wait(keepers, timeout=self._settings.drain_s + GRACE_S)
+            self.kill()
+            if late:
+                self._say(f"{len(late)} did not stop in time and had to be killed")
+            await asyncio.gather(*keepers)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for process in self._running.values():
+            _send(process, signal.SIGKILL)
+
+    async def _keep(self, number: int) -> None:
+        """Have worker `number` run until told to stop."""
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            process = self._running[number] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "app", "worker"),
+                env=environment(self._settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C is for us; we tell them
+            )
+            if self._stopping.is_set():
+                _send(process, signal.SIGTERM)
+            code = await process.wait()
+            del self._running[number]
+            if self._stopping.is_set():
+                return
+            failures = 1 if time.monotonic() - began > STEADY_S else failures + 1
+            if failures >= TRIES and not self.proven:
+                self._say(f"number {number} {ended(code)}, {failures} times in a row")
+                self._hopeless.set()
+                return
+            pause_s = min(BACKOFF_MAX_S, BACKOFF_S * 2 ** (failures - 1))
+            self._say(f"number {number} {ended(code)}; another one starts in {pause_s:g} s")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a worker is told: all settings, and whose child it is."""
+    told = settings.model_dump(mode="json", exclude_none=True)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        **{f"LODESTAR_{name.upper()}": str(value) for name, value in told.items()},
+        PARENT: str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def ended(code: int) -> str:
+    """How a process ended, in words."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def own_url(settings: Settings) -> str:
+    """Where this machine reaches the service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{settings.port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises CannotServe."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotServe(f"{host!r} is not an address of this machine: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise CannotServe(
+                f"port {port} on {host} is in use; stop what listens there, or choose another: "
+                f"--port {port + 1} (make serve PORT={port + 1})"
+            ) from error
+        raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it ended just now
+        process.send_signal(number)
