@@ -1,0 +1,135 @@
+"""From what a client asks to what will run: defaults filled in, the impossible refused with a reason."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.catalogue import Catalogue, ModelCard
+from app.jobs import JobSpec, Resolved
+from app.queue.base import NewJob
+from app.scores import METRIC_CARDS
+from app.settings import Settings
+from guidance.cfg import CFG
+from samplers.cards import CARDS, problems
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One thing that is wrong with a request: where (a JSON pointer), why, and what is allowed there."""
+
+    pointer: str
+    detail: str
+    allowed: Any = None
+
+
+class Refused(ValueError):
+    """A request that cannot run; nothing was queued."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        super().__init__("; ".join(refusal.detail for refusal in refusals))
+        self.refusals = refusals
+
+
+def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved:
+    """Fill in every open value of `spec` from the model's card. Raises Refused with all that is wrong."""
+    if spec.model is not None and spec.model not in catalogue.models:
+        raise Refused([_unknown("/model", "model", spec.model, catalogue.models)])
+    card = catalogue.models[spec.model] if spec.model is not None else catalogue.default
+    width, height = spec.width or card.width, spec.height or card.height
+    steps = spec.steps or card.steps
+    sampler = spec.sampler or card.sampler
+    guidance = spec.guidance or card.guidance or CFG.model_validate({})
+    refusals = [
+        *_prompts(spec, settings),
+        *_seeds(spec, settings),
+        *_size(card, width, height, settings),
+    ]
+    if steps > settings.max_steps:
+        detail = f"steps is {steps}; this server runs at most {settings.max_steps}"
+        refusals.append(Refusal("/steps", detail, {"minimum": 1, "maximum": settings.max_steps}))
+    for i, metric in enumerate(spec.metrics):
+        if metric not in METRIC_CARDS:
+            refusals.append(_unknown(f"/metrics/{i}", "metric", metric, METRIC_CARDS))
+    if sampler not in CARDS:
+        refusals.append(_unknown("/sampler", "sampler", sampler, CARDS))
+    else:
+        found = problems(guidance, CARDS[sampler], card.family, card.extras)
+        refusals += [Refusal(_culprit(problem), problem) for problem in found]
+    if refusals:
+        raise Refused(refusals)
+    seeds = spec.seeds if spec.seeds is not None else [secrets.randbelow(2**32) for _ in range(spec.n or 1)]
+    return Resolved(
+        model=card.id,
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        seeds=seeds,
+        width=width,
+        height=height,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        metrics=spec.metrics,
+        preview_every=spec.preview_every,
+        priority=spec.priority,
+    )
+
+
+def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str | None = None) -> NewJob:
+    """What the queue is told of a job. Its group is what jobs must share to run in one forward."""
+    grad = "+grad" if resolved.guidance.requires().grad else ""
+    job = NewJob(
+        id=job_id,
+        resolved=resolved,
+        input=spec.model_dump(mode="json", exclude_unset=True),
+        group=f"{resolved.width}x{resolved.height}{grad}",
+        tags=spec.tags,
+        metadata=spec.metadata,
+        idempotency_key=idempotency_key,
+    )
+    return replace(job, cost=float(job.rows * CARDS[resolved.sampler].rows(resolved.steps)))
+
+
+def _prompts(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
+    for name in ("prompt", "negative_prompt"):
+        length = len(getattr(spec, name))
+        if length > settings.max_prompt_chars:
+            detail = f"{name} has {length} characters; at most {settings.max_prompt_chars} are allowed"
+            yield Refusal(f"/{name}", detail, {"maxLength": settings.max_prompt_chars})
+
+
+def _seeds(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
+    if spec.seeds is not None and spec.n is not None:
+        yield Refusal("/n", "give seeds or n, not both: there is one image per seed")
+    count, pointer = (len(spec.seeds), "/seeds") if spec.seeds is not None else (spec.n or 1, "/n")
+    if count > settings.max_images:
+        detail = f"{count} images are asked for; one job makes at most {settings.max_images}"
+        yield Refusal(pointer, detail, {"maximum": settings.max_images})
+
+
+def _size(card: ModelCard, width: int, height: int, settings: Settings) -> Iterable[Refusal]:
+    low, high, unit = card.min_size_px, card.max_size_px, card.factor
+    for name, value in (("width", width), ("height", height)):
+        if value % unit or not low <= value <= high:
+            nearest = min(max(round(value / unit) * unit, -(-low // unit) * unit), high // unit * unit)
+            detail = (
+                f"{name} is {value}; {card.id} takes multiples of {unit} from {low} to {high}, say {nearest}"
+            )
+            yield Refusal(f"/{name}", detail, {"multipleOf": unit, "minimum": low, "maximum": high})
+    if width * height > settings.max_pixels:
+        detail = f"{width} x {height} is {width * height} pixels; at most {settings.max_pixels} are allowed"
+        yield Refusal("/width", detail, {"pixels": settings.max_pixels})
+
+
+def _unknown(pointer: str, what: str, value: str, known: Iterable[str]) -> Refusal:
+    names = list(known)
+    close = difflib.get_close_matches(value, names, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return Refusal(pointer, f"there is no {what} {value!r} here{hint}", names)
+
+
+def _culprit(problem: str) -> str:
+    return "/sampler" if problem.startswith("sampler") else "/guidance/method"

@@ -1,0 +1,115 @@
+"""What this server offers: guidance methods, samplers, models, metrics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.api.deps import Lodestar
+from app.api.errors import Problem
+from app.catalogue import Catalogue, ModelCard
+from app.scores import METRIC_CARDS
+from guidance import REGISTRY, Guidance
+from samplers.cards import CARDS, problems
+
+router = APIRouter(prefix="/v1", tags=["catalogue"])
+
+
+class Listed(BaseModel):
+    """A whole list."""
+
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]]
+
+
+@router.get("/guidance")
+async def list_guidance(lodestar: Lodestar) -> Listed:
+    """All guidance methods, each with its paper, schema, defaults, cost, needs and traces."""
+    return Listed(data=[_method(method, lodestar.catalogue) for method in REGISTRY.values()])
+
+
+@router.get("/guidance/{method}")
+async def get_guidance(lodestar: Lodestar, method: str) -> dict[str, Any]:
+    """One guidance method."""
+    if method not in REGISTRY:
+        raise Problem(404, f"there is no guidance method {method!r}; there are: {', '.join(REGISTRY)}")
+    return _method(REGISTRY[method], lodestar.catalogue)
+
+
+@router.get("/samplers")
+async def list_samplers() -> Listed:
+    """All samplers, with the model families they fit."""
+    return Listed(data=[{"id": card.name, "object": "sampler", **asdict(card)} for card in CARDS.values()])
+
+
+@router.get("/metrics")
+async def list_metrics() -> Listed:
+    """What can be measured on a picture."""
+    return Listed(
+        data=[{"id": card.name, "object": "metric", **asdict(card)} for card in METRIC_CARDS.values()]
+    )
+
+
+@router.get("/models")
+async def list_models(lodestar: Lodestar) -> Listed:
+    """All models; the first is the default."""
+    return Listed(data=[_model(card) for card in lodestar.catalogue.models.values()])
+
+
+@router.get("/models/{id}")
+async def get_model(lodestar: Lodestar, id: str) -> dict[str, Any]:
+    """One model, with the methods and samplers it takes."""
+    if id not in lodestar.catalogue.models:
+        names = ", ".join(lodestar.catalogue.models)
+        raise Problem(404, f"there is no model {id!r} here; there are: {names}", code="model_not_found")
+    return _model(lodestar.catalogue.models[id])
+
+
+def fits(guidance: Guidance, card: ModelCard) -> list[str]:
+    """The samplers with which this guidance runs on this model."""
+    return [
+        sampler.name
+        for sampler in CARDS.values()
+        if not problems(guidance, sampler, card.family, card.extras)
+    ]
+
+
+def _default(method: type[Guidance]) -> Guidance | None:
+    """The method with its defaults; None where it has parameters without one."""
+    if any(field.is_required() for field in method.model_fields.values()):
+        return None
+    return method.model_validate({})
+
+
+def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
+    name = method.model_fields["method"].default
+    default = _default(method)
+    needs = default.requires() if default else method.needs
+    population = default.population() if default else None
+    rows = (2 if needs.negative else 1) * (population.particles if population else 1)
+    return {
+        "id": name,
+        "object": "guidance",
+        "method": name,
+        "title": method.title,
+        "summary": method.summary,
+        "description": (method.__doc__ or "").strip(),
+        "paper": {**asdict(method.paper), "url": f"https://arxiv.org/abs/{method.paper.arxiv}"},
+        "schema": method.model_json_schema(),
+        "defaults": default.model_dump(mode="json") if default else {"method": name},
+        "presets": method.presets,
+        "evaluations_per_step": rows,
+        "needs": [need for need, needed in asdict(needs).items() if needed],
+        "traces": {key: asdict(trace) for key, trace in method.traces.items()},
+        "models": {card.id: fits(default, card) for card in catalogue.models.values() if default is not None},
+    }
+
+
+def _model(card: ModelCard) -> dict[str, Any]:
+    """A card without its source: that is the server's own business."""
+    shown = card.model_dump(mode="json", exclude={"source", "options"})
+    matrix = {name: fits(one, card) for name, cls in REGISTRY.items() if (one := _default(cls)) is not None}
+    return {"object": "model", "owned_by": "lodestar", **shown, "takes": matrix}

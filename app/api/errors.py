@@ -1,0 +1,160 @@
+"""Every error as RFC 9457 problem+json, with an `error` object beside it for OpenAI clients."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from app.admission import Refused
+from app.queue.base import IdempotencyConflict, JobRunning, QueueFull
+from guidance import REGISTRY
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer other than success, raised anywhere below a request."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.code = code or HTTPStatus(status).phrase.lower().replace(" ", "_")
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+
+def not_found(job_id: str) -> Problem:
+    """The answer for a job that was never there, has expired or was deleted."""
+    return Problem(
+        404, f"there is no job {job_id!r}; it may have expired or been deleted", code="job_not_found"
+    )
+
+
+def answer(request: Request, problem: Problem) -> JSONResponse:
+    """Write a problem down."""
+    first = problem.errors[0] if problem.errors else {}
+    param = str(first.get("pointer", "")).strip("/").replace("/", ".") or None
+    body = {
+        "type": f"urn:lodestar:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.url.path,
+        "request_id": getattr(request.state, "request_id", None),
+        "errors": problem.errors,
+        "error": {
+            "message": problem.detail,
+            "type": "invalid_request_error" if problem.status < 500 else "server_error",
+            "param": param,
+            "code": problem.code,
+        },
+    }
+    return JSONResponse(body, problem.status, problem.headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers: whatever goes wrong ends as a problem."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+        return answer(request, problem)
+
+    @app.exception_handler(Refused)
+    async def on_refused(request: Request, refused: Refused) -> JSONResponse:
+        errors = [
+            {"pointer": refusal.pointer, "detail": refusal.detail, "allowed": refusal.allowed}
+            for refusal in refused.refusals
+        ]
+        return answer(request, Problem(422, str(refused), code="invalid_request", errors=errors))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()
+        if any(item["type"] == "json_invalid" for item in found):
+            reason = str(found[0].get("ctx", {}).get("error", "not JSON"))
+            return answer(
+                request, Problem(400, f"the body is not valid JSON: {reason}", code="malformed_json")
+            )
+        if found[0]["loc"] == ("body",) and "json" not in request.headers.get("content-type", "json"):
+            return answer(request, Problem(415, "send the body as Content-Type: application/json"))
+        errors = [_explain(item) for item in found]
+        detail = "; ".join(f"{item['pointer'] or 'body'}: {item['detail']}" for item in errors)
+        return answer(request, Problem(422, detail, code="invalid_request", errors=errors))
+
+    @app.exception_handler(QueueFull)
+    async def on_full(request: Request, full: QueueFull) -> JSONResponse:
+        headers = {"Retry-After": str(full.retry_after_s)}
+        detail = f"the queue is full; try again in {full.retry_after_s} s"
+        return answer(request, Problem(503, detail, code="queue_full", headers=headers))
+
+    @app.exception_handler(IdempotencyConflict)
+    async def on_conflict(request: Request, _: IdempotencyConflict) -> JSONResponse:
+        detail = "this Idempotency-Key or job id was used with another payload; use a new one"
+        return answer(request, Problem(422, detail, code="idempotency_mismatch"))
+
+    @app.exception_handler(JobRunning)
+    async def on_running(request: Request, _: JobRunning) -> JSONResponse:
+        detail = "the job is running; cancel it and delete it when it has stopped"
+        return answer(request, Problem(409, detail, code="job_running"))
+
+    @app.exception_handler(RedisError)
+    async def on_redis(request: Request, error: RedisError) -> JSONResponse:
+        log.error("the queue is not reachable: %s", error)
+        detail = "the queue is not reachable at the moment; nothing was changed that you were told of"
+        return answer(request, Problem(503, detail, code="queue_unavailable", headers={"Retry-After": "2"}))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        detail = str(error.detail)
+        if error.status_code == 404 and detail == "Not Found":
+            detail = f"there is nothing at {request.url.path}; GET /docs lists what there is"
+        if error.status_code == 405:
+            detail = f"{request.method} is not possible here"
+        return answer(request, Problem(error.status_code, detail, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def on_crash(request: Request, error: Exception) -> JSONResponse:
+        log.error("request %s failed", getattr(request.state, "request_id", "?"), exc_info=error)
+        return answer(request, Problem(500, "something went wrong in the server; its log has the reason"))
+
+
+def _explain(item: Mapping[str, Any]) -> dict[str, Any]:
+    """One pydantic error, in words, with what would be allowed."""
+    path = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    context = dict(item.get("ctx", {}))
+    detail, allowed = str(item["msg"]), None
+    match item["type"]:
+        case "union_tag_invalid":
+            allowed = list(REGISTRY)
+            detail = f"there is no guidance method {context['tag']!r}; use one of: {', '.join(allowed)}"
+            path.append("method")
+        case "union_tag_not_found":
+            allowed = list(REGISTRY)
+            detail = f"guidance needs a method: one of {', '.join(allowed)}"
+            path.append("method")
+        case "extra_forbidden":
+            detail = f"there is no field {path[-1]!r} here"
+        case _:
+            allowed = {key: value for key, value in context.items() if key != "error"} or None
+    # A discriminated union puts its tag into the path; the request has no such level.
+    if len(path) > 2 and path[0] == "guidance" and path[1] in REGISTRY:
+        del path[1]
+    return {"pointer": "".join(f"/{part}" for part in path), "detail": detail, "allowed": allowed}

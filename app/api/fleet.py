@@ -1,0 +1,81 @@
+"""The state of the fleet, and the probes that orchestrators ask."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from app.api.catalogue import Listed
+from app.api.deps import Lodestar
+from app.api.errors import Problem
+
+router = APIRouter(tags=["fleet"])
+
+
+@router.get("/v1/queue")
+async def get_queue(lodestar: Lodestar) -> dict[str, Any]:
+    """How many jobs wait and run, and how many may be open at once."""
+    depth = await lodestar.queue.depth()
+    return {"object": "queue", **depth, "max_queued": lodestar.settings.max_queued}
+
+
+@router.get("/v1/workers")
+async def list_workers(lodestar: Lodestar) -> Listed:
+    """The workers that were heard of lately."""
+    cards = await lodestar.queue.workers()
+    return Listed(
+        data=[
+            {
+                "object": "worker",
+                **asdict(card),
+                "heartbeat_at": datetime.fromtimestamp(card.heartbeat_at_ms / 1e3, UTC).isoformat(),
+            }
+            for card in cards
+        ]
+    )
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """This process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(lodestar: Lodestar) -> dict[str, Any]:
+    """Work would be done: the queue is reachable, a worker is alive, results can be stored. Else 503."""
+    redis_ms = await lodestar.queue.ping()
+    workers = await lodestar.queue.workers()
+    if not workers:
+        detail = "no worker is alive; start one with: lodestar worker"
+        raise Problem(503, detail, code="no_worker", headers={"Retry-After": "2"})
+    try:
+        await lodestar.storage.check()
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise Problem(503, f"results cannot be stored: {reason}", code="storage_unavailable") from None
+    return {"status": "ready", "workers": len(workers), "redis_ms": round(redis_ms, 2)}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(lodestar: Lodestar) -> Response:
+    """The state of the queue and the fleet for Prometheus."""
+    registry = CollectorRegistry()
+    depth = await lodestar.queue.depth()
+    jobs = Gauge("lodestar_jobs", "Open jobs", ["state"], registry=registry)
+    for state, count in depth.items():
+        jobs.labels(state).set(count)
+    workers = await lodestar.queue.workers()
+    Gauge("lodestar_workers", "Workers alive", registry=registry).set(len(workers))
+    rows = Gauge("lodestar_worker_rows", "Network rows in use", ["worker"], registry=registry)
+    cap = Gauge("lodestar_worker_max_rows", "Network rows at most", ["worker"], registry=registry)
+    for card in workers:
+        rows.labels(card.id).set(card.rows)
+        cap.labels(card.id).set(card.max_rows)
+    ping = Gauge("lodestar_redis_ping_seconds", "Round trip to the queue", registry=registry)
+    ping.set(await lodestar.queue.ping() / 1e3)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,84 @@
+"""What holds for every request: an id, a bounded body, security headers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
+
+from app.api.errors import Problem, answer
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+DOCS = ("/docs", "/redoc")
+"""FastAPI's own pages; they load their scripts from elsewhere, so the strict policy is not theirs."""
+
+
+class Guard:
+    """Pure ASGI, so that streams pass through as they are."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
+        scope.setdefault("state", {})["request_id"] = request_id
+        policy = None if scope["path"].startswith(DOCS) else PAGE_POLICY
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                if policy:
+                    headers["Content-Security-Policy"] = policy
+            await send(message)
+
+        try:
+            body = await self._body(scope, receive)
+        except Problem as problem:
+            await answer(Request(scope), problem)(scope, receive, send_marked)
+            return
+        await self._app(scope, _replay(body, receive), send_marked)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, if it is not too large."""
+        if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            return b""
+        body = bytearray()
+        more = True
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            body += message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                raise Problem(413, f"the body is larger than {self._max_body_bytes} bytes")
+            more = message.get("more_body", False)
+        return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was read once more, then whatever comes."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

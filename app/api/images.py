@@ -1,0 +1,94 @@
+"""Pictures and traces of a job."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from app.api.deps import Job, JobId, Lodestar
+from app.api.errors import Problem
+from app.jobs import TERMINAL
+from app.storage.png import convert
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+PNG: dict[int | str, Any] = {200: {"content": {"image/png": {}}}}
+Format = Literal["png", "jpeg", "webp"]
+MEDIA_TYPES: dict[str, Format] = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
+Index = Annotated[int, Path(ge=0, description="the picture's index in `images`")]
+
+
+@router.get("/{id}/images/{k}", response_class=Response, responses=PNG)
+async def get_image(
+    lodestar: Lodestar,
+    job: Job,
+    k: Index,
+    format: Annotated[Format | None, Query(description="wins over Accept")] = None,
+    accept: Annotated[str, Header()] = "*/*",
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A picture's bytes. The PNG is as stored and holds the request that made it; it never changes."""
+    images = job.result.images if job.result else []
+    if k >= len(images):
+        count = f"it has {len(images)}" if job.status in TERMINAL else f"it is {job.status}"
+        raise Problem(404, f"job {job.id} has no image {k}: {count}", code="image_not_found")
+    kind = format or _preferred(accept)
+    tag = f'"{images[k].sha256}-{kind}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept"}
+    if if_none_match is not None and tag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    data = await lodestar.storage.get(images[k].key)
+    if data is None:
+        raise Problem(410, f"image {k} of job {job.id} is no longer stored", code="image_gone")
+    if kind != "png":
+        data = await asyncio.to_thread(convert, data, kind)
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    headers["Content-Digest"] = f"sha-256=:{digest}:"
+    headers["Content-Disposition"] = f'inline; filename="{job.id}-{k}.{kind}"'
+    return Response(data, media_type=f"image/{kind}", headers=headers)
+
+
+@router.get("/{id}/images/{k}/preview", response_class=Response, responses=PNG)
+async def get_preview(lodestar: Lodestar, id: JobId, k: Index) -> Response:
+    """The latest preview of a running job's picture; it is kept for a minute."""
+    data = await lodestar.queue.get_blob(f"preview:{id}:{k}")
+    if data is None:
+        raise Problem(404, f"there is no preview of image {k} of job {id} now", code="preview_not_found")
+    return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/{id}/trace", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+async def get_trace(lodestar: Lodestar, job: Job) -> Response:
+    """The per-step scalars of each picture's run, so far or whole: `{"images": [{index, seed, rows}]}`."""
+    data = None
+    if job.result and job.result.trace_key:
+        data = await lodestar.storage.get(job.result.trace_key)
+    if data is None:
+        data = await lodestar.queue.get_blob(f"trace:{job.id}")
+    return Response(data or b'{"images": []}', media_type="application/json")
+
+
+def _preferred(accept: str) -> Format:
+    """The format that `Accept` ranks first among ours; PNG on a tie and for `*/*`. 406 where none will do."""
+    ranks: dict[Format, float] = {}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if name in ("*/*", "image/*"):
+            ranks["png"] = max(ranks.get("png", 0.0), quality)
+        elif name in MEDIA_TYPES:
+            ranks[MEDIA_TYPES[name]] = quality
+    kind = max(("png", "webp", "jpeg"), key=lambda kind: ranks.get(kind, 0.0))
+    if not ranks.get(kind):
+        raise Problem(406, f"Accept is {accept!r}; pictures come as {', '.join(MEDIA_TYPES)}")
+    return kind

@@ -1,0 +1,162 @@
+"""Jobs: create, read, list, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+from ulid import ULID
+
+from app.admission import new_job, resolve
+from app.api.answers import JobAnswer, JobList, job_answer, job_url
+from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service
+from app.api.errors import Problem, not_found
+from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
+from app.storage.base import job_prefix
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+class Deleted(BaseModel):
+    """What was deleted."""
+
+    id: str
+    object: Literal["job"] = "job"
+    deleted: Literal[True] = True
+
+
+@router.post("", status_code=202)
+async def create_job(
+    spec: JobSpec,
+    lodestar: Lodestar,
+    request: Request,
+    response: Response,
+    wait_s: PreferWait,
+    key: IdempotencyKey,
+) -> JobAnswer:
+    """Queue a job. With `Prefer: wait=30`, answer 200 and the result if it is there in time."""
+    return await _create(lodestar, request, response, str(ULID()), spec, wait_s, key)
+
+
+@router.put("/{id}", status_code=202)
+async def put_job(
+    id: JobId,
+    spec: JobSpec,
+    lodestar: Lodestar,
+    request: Request,
+    response: Response,
+    wait_s: PreferWait,
+) -> JobAnswer:
+    """Queue a job under the client's own id (a ULID or UUID); repeating it changes nothing."""
+    return await _create(lodestar, request, response, id, spec, wait_s)
+
+
+@router.get("")
+async def list_jobs(
+    lodestar: Lodestar,
+    request: Request,
+    status: Annotated[list[JobStatus] | None, Query()] = None,
+    tag: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(max_length=64, description="the last id of the page before")] = None,
+    order: Literal["asc", "desc"] = "desc",
+) -> JobList:
+    """Jobs by time of creation, newest first."""
+    try:
+        page = await lodestar.queue.list(limit=limit, after=after, order=order, status=status, tag=tag)
+    except ValueError as error:
+        raise Problem(422, str(error), errors=[{"pointer": "/after", "detail": str(error)}]) from None
+    data = [job_answer(request, record) for record in page.records]
+    return JobList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=page.has_more,
+    )
+
+
+@router.get("/{id}")
+async def get_job(
+    lodestar: Lodestar,
+    request: Request,
+    record: Job,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="seconds to wait for the end")] = 0,
+) -> JobAnswer:
+    """A job as it is now, or, with `wait`, as soon as it has ended."""
+    return await _answer(lodestar, request, await _until_ended(lodestar, record, wait))
+
+
+@router.post("/{id}/cancel", status_code=202)
+async def cancel_job(lodestar: Lodestar, request: Request, response: Response, id: JobId) -> JobAnswer:
+    """End a queued job, or have a running one end before its next step. Repeating it answers 200."""
+    before = await lodestar.queue.get(id)
+    record = await lodestar.queue.cancel(id)
+    if record is None or before is None:
+        raise not_found(id)
+    if before.status in TERMINAL or before.cancel_requested:
+        response.status_code = 200
+    return await _answer(lodestar, request, record)
+
+
+@router.post("/{id}/retry", status_code=202)
+async def retry_job(lodestar: Lodestar, request: Request, record: Job) -> JobAnswer:
+    """Run an ended job again, with the same seeds."""
+    if record.status not in TERMINAL:
+        raise Problem(409, f"the job is {record.status}; only an ended one can be retried", code="job_open")
+    again = await lodestar.queue.retry(record.id)
+    if again is None:
+        raise not_found(record.id)
+    return await _answer(lodestar, request, again)
+
+
+@router.delete("/{id}")
+async def delete_job(lodestar: Lodestar, id: JobId) -> Deleted:
+    """Delete a job that does not run, with its pictures and its trace."""
+    if await lodestar.queue.delete(id) is None:
+        raise not_found(id)
+    await lodestar.storage.delete_prefix(job_prefix(id))
+    return Deleted(id=id)
+
+
+async def _create(
+    lodestar: Service,
+    request: Request,
+    response: Response,
+    job_id: str,
+    spec: JobSpec,
+    wait_s: float,
+    key: str | None = None,
+) -> JobAnswer:
+    resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
+    record, created = await lodestar.queue.enqueue(new_job(job_id, spec, resolved, key))
+    response.headers["Location"] = job_url(request, record.id)
+    if not created:
+        response.headers["Idempotency-Replayed"] = "true"
+    record = await _until_ended(lodestar, record, wait_s)
+    if record.status in TERMINAL:
+        response.status_code = 200
+    if wait_s:
+        response.headers["Preference-Applied"] = f"wait={wait_s:.0f}"
+    return await _answer(lodestar, request, record)
+
+
+async def _answer(lodestar: Service, request: Request, record: JobRecord) -> JobAnswer:
+    queued = record.status is JobStatus.QUEUED
+    return job_answer(request, record, await lodestar.queue.position(record.id) if queued else None)
+
+
+async def _until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> JobRecord:
+    """The record as soon as the job has ended, or as it is after `wait_s` seconds."""
+    if wait_s <= 0 or record.status in TERMINAL:
+        return record
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_s):
+            events = lodestar.queue.listen(record.id)
+            record = await lodestar.queue.get(record.id) or record
+            while record.status not in TERMINAL:
+                if (await anext(events)).type in ("completed", "failed", "canceled", "expired"):
+                    record = await lodestar.queue.get(record.id) or record
+    return await lodestar.queue.get(record.id) or record

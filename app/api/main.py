@@ -1,0 +1,76 @@
+"""The application: routes, middleware, the page, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from redis.exceptions import RedisError
+
+from app.api import catalogue, errors, events, fleet, images, jobs
+from app.api.deps import Service
+from app.api.guard import Guard
+from app.catalogue import load_catalogue
+from app.queue.base import JobQueue
+from app.queue.redis import RedisQueue
+from app.settings import Settings
+from app.storage.local import LocalStorage
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+SWEEP_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API of one service; `settings.redis_url` must lead to a running server."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        queue = RedisQueue.connect(settings)
+        storage = LocalStorage(settings.data_dir)
+        app.state.service = Service(settings, load_catalogue(settings.catalogue), queue, storage)
+        sweeping = asyncio.create_task(_sweep(queue))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+            await queue.close()
+
+    app = FastAPI(
+        title="Lodestar",
+        summary="Diffusion sampling in which the guidance method is a per-request choice",
+        version=version("lodestar-diffusion"),
+        lifespan=lifespan,
+    )
+    errors.install(app)
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
+    for module in (jobs, events, images, catalogue, fleet):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=WEB), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(WEB / "index.html")
+
+    return app
+
+
+async def _sweep(queue: JobQueue) -> None:
+    """Have expired leases taken back even while no worker is alive."""
+    while True:
+        try:
+            await queue.sweep()
+        except (RedisError, OSError) as error:
+            log.warning("could not sweep the queue: %s", error)
+        await asyncio.sleep(SWEEP_S)

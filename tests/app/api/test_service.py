@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from app.queue.base import WorkerCard
+from app.queue.redis import RedisQueue
+from app.settings import Settings
+from guidance import REGISTRY
+from samplers.cards import CARDS
+
+
+def test_the_api_never_imports_torch() -> None:
+    code = "import sys, app.api.main, app.client, app.__main__; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
+
+
+async def test_catalogue(api: httpx.AsyncClient) -> None:
+    methods = (await api.get("/v1/guidance")).json()
+    assert methods["object"] == "list"
+    assert [method["id"] for method in methods["data"]] == list(REGISTRY)
+    for method in methods["data"]:
+        assert method["title"]
+        assert method["summary"]
+        assert method["paper"]["arxiv"]
+        assert method["schema"]["additionalProperties"] is False
+        assert (await api.get(f"/v1/guidance/{method['id']}")).json() == method
+    assert {sampler["id"] for sampler in (await api.get("/v1/samplers")).json()["data"]} == set(CARDS)
+    models = (await api.get("/v1/models")).json()["data"]
+    assert [model["id"] for model in models] == ["emoji", "toy"]
+    assert "flow_euler" not in models[0]["takes"]["cfg"]
+    assert "source" not in models[0]
+    assert (await api.get("/v1/metrics")).json()["data"][0]["id"] == "basic"
+
+
+async def test_ready_only_with_a_worker(api: httpx.AsyncClient, queue: RedisQueue) -> None:
+    assert (await api.get("/healthz")).status_code == 200
+    unready = await api.get("/readyz")
+    assert unready.status_code == 503
+    assert "lodestar worker" in unready.json()["detail"]
+    await queue.announce(WorkerCard("w", "host", 1, "cpu", ["emoji"], 2, 16))
+    assert (await api.get("/readyz")).json()["workers"] == 1
+    (worker,) = (await api.get("/v1/workers")).json()["data"]
+    assert (worker["id"], worker["models"], worker["rows"]) == ("w", ["emoji"], 2)
+    scraped = (await api.get("/metrics")).text
+    assert "lodestar_workers 1.0" in scraped
+    assert 'lodestar_jobs{state="queued"} 0.0' in scraped
+
+
+async def test_every_answer_is_marked(api: httpx.AsyncClient) -> None:
+    page = await api.get("/")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    kept = await api.get("/healthz", headers={"X-Request-Id": "abc-1"})
+    assert kept.headers["x-request-id"] == "abc-1"
+    made = await api.get("/healthz", headers={"X-Request-Id": "a b"})
+    assert made.headers["x-request-id"] not in ("a b", "")
+
+
+async def test_openapi_names_the_contract(api: httpx.AsyncClient) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    for path in ("/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/cancel", "/v1/jobs/{id}/events",
+                 "/v1/jobs/{id}/images/{k}", "/v1/jobs/{id}/trace", "/v1/guidance", "/readyz"):  # fmt: skip
+        assert path in paths
+
+
+async def test_without_redis_the_answer_is_503(tmp_path: Path) -> None:
+    from app.api.main import create_app
+
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://lodestar.test") as client:
+            answer = await client.get("/v1/queue")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_unavailable")
