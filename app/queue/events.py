@@ -99,8 +99,7 @@ class Events:
     async def close(self) -> None:
         """End all listeners."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await _end(self._task)
         for room in self._rooms.values():
             for listener in list(room.listeners):
                 listener.end()
@@ -130,13 +129,14 @@ class Events:
                     await pubsub.unsubscribe(*(self._channel + job_id for job_id in old))
                 there = wanted
                 changed = asyncio.create_task(self._changed.wait())
-                await asyncio.wait({reader, changed}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                try:
+                    await asyncio.wait({reader, changed}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
                 if reader.done():
                     reader.result()
         finally:
-            reader.cancel()
-            await asyncio.wait([reader])
+            await _end(reader)
 
     async def _read(self, pubsub: PubSub) -> None:
         asked = False
@@ -167,3 +167,12 @@ class Events:
         if event is not None:
             for listener in list(room.listeners):
                 listener.put(event)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel until it has ended: `asyncio.wait_for` of Python 3.11, which redis-py uses, may swallow a cancel."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
+    if not task.cancelled():
+        task.exception()  # read, so that nobody warns that it was not

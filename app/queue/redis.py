@@ -71,7 +71,7 @@ class RedisQueue:
         pool = BlockingConnectionPool.from_url(
             url, max_connections=CONNECTIONS, timeout=SOCKET_S, decode_responses=True, **timeouts
         )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis.from_pool(pool)
         # A claim that is sent twice would lease twice: the lost one waits for its lease to run out instead.
         self._once = Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
         self._keys = Keys(prefix)
