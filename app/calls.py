@@ -89,6 +89,12 @@ class Event:
     data: dict[str, Any]
     id: str | None = None
 
+    @property
+    def progress(self) -> LenientProgress | None:
+        """How far the job is, in the events that say so: those of progress and those with the whole job."""
+        told = self.data.get("progress", self.data if self.type == "progress" else None)
+        return LenientProgress.model_validate(told) if told else None
+
 
 class JobFields(TypedDict, total=False):
     """What a job may say besides its prompt, as in `POST /v1/jobs`."""

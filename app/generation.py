@@ -69,11 +69,10 @@ def _watch(client: Client, job: Job) -> Job:
     with tqdm(total=None, unit="step", desc="queued", leave=False) as bar:
         try:
             for event in client.stream(job):
-                progress = event.data if event.type == "progress" else event.data.get("progress")
-                if isinstance(progress, dict) and progress.get("total"):
-                    bar.total = progress["total"]
-                    bar.update(progress.get("step", 0) - bar.n)
-                    bar.set_description(str(progress.get("stage", "")))
+                if (progress := event.progress) is not None and progress.total:
+                    bar.total = progress.total
+                    bar.update(progress.step - bar.n)
+                    bar.set_description(progress.stage)
         except NoAnswer:
             bar.set_description("waiting")
         done = client.wait(job)

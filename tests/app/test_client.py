@@ -225,3 +225,10 @@ def test_five_tries_are_enough(script: Script, client: Client) -> None:
     script.says(None, None, None, None, None)
     with pytest.raises(NoAnswer):
         client.get("A")
+
+
+def test_events_of_progress_and_those_with_the_whole_job_say_how_far_it_is() -> None:
+    told = {"step": 1, "total": 4, "stage": "denoising", "fraction": 0.25}
+    events = calls.Event("progress", told), calls.Event("start", {"id": "A", "progress": told})
+    assert [event.progress.step for event in events if event.progress] == [1, 1]
+    assert calls.Event("image", {"index": 0}).progress is None
