@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+import importlib
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from guidance.base import Level, Prediction, Step
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP, equivalent_cfg_scale
 from guidance.none import NoGuidance
+from samplers.loop import run as run_plan
 from samplers.models.toy import Toy
+from samplers.noise import Noise
+from samplers.schedule import Schedule
+from samplers.steps.row import Plan
 from tests import analytic
 from tests.analytic import (
     CONDITIONS,
@@ -75,6 +85,70 @@ def test_euler_follows_the_official_trajectory() -> None:
         assert torch.allclose(prediction.denoised, Z[f"{key}|z0t"][step.index], atol=1e-9, rtol=0)
         x = analytic.first_order(x, step, prediction)
         assert torch.allclose(x / step.next.alpha, Z[f"{key}|zt"][step.index], atol=1e-9, rtol=0)
+
+
+def official_step(
+    sampler: str,
+    d: Callable[[Tensor, float], tuple[Tensor, Tensor]],
+    x: Tensor,
+    sigmas: list[float],
+    i: int,
+    old: Tensor | None,
+    noise: Callable[[], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """(x', D_u): the solvers as the repository and the paper's appendix write them, x / alpha and all.
+
+    `d` gives (D_lambda, D_u) at x and sigma.
+    """
+    now, then = sigmas[i], sigmas[i + 1]
+    guided, plain = d(x, now)
+    up = then * (1 - then**2 / now**2) ** 0.5 if sampler.endswith("_a") else 0.0
+    down = (then**2 - up**2) ** 0.5
+    if down == 0 or sampler in ("euler", "euler_a"):
+        x = guided + (x - plain) / now * down
+    elif sampler == "heun":
+        slope = (x - plain) / now
+        guided_2, plain_2 = d(x + (then - now) * slope, then)
+        x = x + (then - now) * (slope + (x + (then - now) * slope - plain_2) / then) / 2 + guided_2 - plain_2
+    elif sampler == "dpmpp_2s_a":
+        h, middle = math.log(now / down), (now * down) ** 0.5
+        guided_2, plain_2 = d(middle / now * x - math.expm1(-h / 2) * plain, middle)
+        x = down / now * x + guided_2 - math.exp(-h) * plain_2
+    elif old is None:
+        x = guided + (x - plain) / now * then
+    else:
+        h = math.log(now / then)
+        r = math.log(sigmas[i - 1] / now) / h
+        bend = -math.expm1(-h) * (plain - old) / (2 * r)
+        x = guided - math.exp(-h) * plain + bend + math.exp(-h) * x
+    return x + (up * noise() if up else 0.0), plain
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2s_a"])
+@pytest.mark.parametrize("scale", [0.6, 1.0])
+def test_every_solver_runs_on_the_unconditional_estimate(sampler: str, scale: float) -> None:
+    """The product's loop and tables against the solvers' own formulas: one rule makes all of them CFG++."""
+    levels = ve_levels(12, high=14.6, low=0.03)
+    sigmas = [level.sigma for level in levels]
+    spans = tuple(pairwise(levels))
+    table = importlib.import_module(f"samplers.steps.{sampler}").table
+    plan = Plan(tuple(table(Schedule(spans, sigmas[0], lambda s: Level(1.0, s, s)))), sigmas[0])
+    answerer = Answerer()
+    final = answerer.finish(
+        run_plan(plan, CFGPP(scale=scale), CONDITIONS, Noise(3, (4, 4, 4), dtype=torch.float64))
+    )
+
+    def d(x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        level = Level(1.0, sigma, sigma)
+        pos, neg = (analytic.denoised(x, level, cond) for cond in (CONDITIONS.positive, NEGATIVE))
+        return neg + scale * (pos - neg), neg
+
+    noise = Noise(3, (4, 4, 4), dtype=torch.float64)
+    x, old = noise.draw() * sigmas[0], None
+    for i in range(len(spans)):
+        x, old = official_step(sampler, d, x, sigmas, i, old, noise.draw)
+    assert torch.allclose(final.latents, x, atol=1e-11, rtol=0)
+    assert answerer.evaluations == 2 * len(plan.rows) == CFGPP().nfe(plan.steps)
 
 
 def test_inversion_swaps_the_roles() -> None:
