@@ -95,13 +95,14 @@ class Backgrounds:
         self.pixels, self.config, self.flips = pixels, config, flips
         self.generator = torch.Generator(pixels.device).manual_seed(seed)
         self.colours = colour_table(pixels.device)
+        self.weights = torch.ones(len(pixels), device=pixels.device)
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.pixels.device)
 
     def choose(self, batch: int) -> tuple[Tensor, Tensor]:
         """Picture indices and colour indices, (B,) each."""
-        index = (self.uniform(batch) * len(self.pixels)).long()
+        index = self.weights.multinomial(batch, replacement=True, generator=self.generator)
         return index, draw_colours(self.uniform(batch))
 
     def place(self, index: Tensor, colour: Tensor) -> Tensor:

@@ -46,6 +46,12 @@ def scheduler(config: dict) -> DDIMScheduler:
     )
 
 
+def spread(uniform: Tensor) -> Tensor:
+    """Times in 0..1 whose density is half flat, half 6t(1-t): shapes form in the middle."""
+    middle = 0.5 - torch.sin(torch.asin(1 - 2 * uniform) / 3)
+    return torch.where(torch.arange(len(uniform), device=uniform.device) % 2 == 0, uniform, middle)
+
+
 class Denoiser(nn.Module):
     """The two networks that learn together."""
 
@@ -60,8 +66,8 @@ class Denoiser(nn.Module):
 class Bank:
     """Latents of every picture on every colour, several placements each, in fp16."""
 
-    def __init__(self, latents: Tensor, colours: Tensor, seed: int) -> None:
-        self.latents, self.colours = latents, colours
+    def __init__(self, latents: Tensor, colours: Tensor, weights: Tensor, seed: int) -> None:
+        self.latents, self.colours, self.weights = latents, colours, weights
         self.generator = torch.Generator().manual_seed(seed)
 
     @classmethod
@@ -73,7 +79,7 @@ class Bank:
             latents, colours = cls.fill(coder, source, counts)
             save(path, {"latents": latents, "colours": colours})
         stored = torch.load(path, weights_only=True)
-        return cls(stored["latents"], stored["colours"], seed)
+        return cls(stored["latents"], stored["colours"], source.weights, seed)
 
     @staticmethod
     @torch.no_grad()
@@ -91,9 +97,8 @@ class Bank:
 
     def next(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (B, C, H, W), picture indices and colour indices; white has its share."""
-        many, planes = self.latents.shape[:2]
-        index = torch.randint(many, (batch,), generator=self.generator)
-        plane = torch.randint(planes, (batch,), generator=self.generator)
+        index = self.weights.multinomial(batch, replacement=True, generator=self.generator)
+        plane = torch.randint(len(self.colours), (batch,), generator=self.generator)
         return self.latents[index, plane].float(), index, self.colours[plane]
 
 
@@ -114,7 +119,8 @@ def load_vae(runs: Path, device: str) -> AutoencoderTiny:
     state = torch.load(runs / "vae.pt", map_location=device, weights_only=True)
     coder = vae.build(state["config"]).to(device)
     coder.load_state_dict(state["average"])
-    return coder.eval().requires_grad_(False)
+    coder.requires_grad_(False)
+    return coder.eval().to(memory_format=torch.channels_last)
 
 
 def main() -> None:
@@ -127,13 +133,17 @@ def main() -> None:
     table = text.TokenTable(pictures.rows, tokenizer, seed, own["captions"]).to(device)
     coder = load_vae(args.runs, device)
     source = Backgrounds(pictures.pixels, config["data"], seed, pictures.flips)
+    common = set(own["common"])
+    source.weights += (own["common_weight"] - 1) * torch.tensor(
+        [float(row["name"] in common) for row in pictures.rows], device=device
+    )
     data: Bank | Live
     data = Live(coder, source) if fast else Bank.open(args.runs / "bank.pt", coder, source, own["bank"], seed)
     latents, _, _ = data.next(2)
     model = Denoiser(
         build(own, latents.shape[1], latents.shape[2], config["text"]["width"]),
         text.build(config["text"], tokenizer),
-    ).to(device)
+    ).to(device, memory_format=torch.channels_last)
     average = Average(model, own["gamma"])
     optimiser = torch.optim.AdamW(
         model.parameters(), own["lr"], betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -151,20 +161,22 @@ def main() -> None:
     alphas_bar = scheduler(own).alphas_cumprod.to(device)
     forward = torch.compile(model) if fast else model
     generator = torch.Generator(device).manual_seed(seed + step)
-    mean, saved_s = 0.0, clock.spent_s
+    losses: list[Tensor] = []
+    saved_s = clock.spent_s
     log = (args.runs / "unet.csv").open("a", buffering=1)
     for step, bar in clock.steps(start, "unet"):
         for group in optimiser.param_groups:
             group["lr"] = own["lr"] * rate(clock.share, step, own["warm_steps"])
         x0, index, colour = data.next(own["batch"])
+        x0 = x0.contiguous(memory_format=torch.channels_last)
         many = len(x0)
         which, drop, within = torch.rand((3, many), generator=generator, device=device)
         ids = table.draw(index, colour, which, drop < own["drop"])
         # Times are stratified over the batch: less noise in the loss.
         strata = (torch.arange(many, device=device) + within) / many
-        timestep = (strata * len(alphas_bar)).long()
+        timestep = (spread(strata) * len(alphas_bar)).long().clamp_max(len(alphas_bar) - 1)
         alpha_bar = alphas_bar[timestep][:, None, None, None]
-        eps = torch.randn(x0.shape, generator=generator, device=device)
+        eps = torch.empty_like(x0).normal_(generator=generator)
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=fast):
             v = forward(alpha * x0 + sigma * eps, timestep, ids)
@@ -174,10 +186,10 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         average.update(model, step)
-        mean += loss.detach()
-        if step % 20 == 19:
-            figure = float(mean) / 20
-            mean = 0.0
+        losses.append(loss.detach())
+        if len(losses) == 20:
+            figure = float(torch.stack(losses).mean())
+            losses.clear()
             bar.set_postfix_str(f" step {step} loss {figure:.4f}")
             log.write(f"{step},{clock.spent_s:.1f},{figure:.5f}\n")
         if not weak_kept and clock.share > own["weak"]:
