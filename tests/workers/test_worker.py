@@ -1,15 +1,19 @@
 import asyncio
 import json
+from contextlib import ExitStack
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from app.storage.local import LocalStorage
 
 from app.jobs import JobStatus
 from app.queue.base import JobQueue
+from app.queue.embedded import embedded_server
+from app.queue.redis import RedisQueue
 from app.settings import Settings
+from app.storage.local import LocalStorage
 from tests.workers.serving import begun, ended, eventually, new_job, working
 from workers.shelf import ModelUnavailable
 from workers.worker import explain
@@ -91,6 +95,24 @@ async def test_a_canceled_job_stops_before_its_next_step(
         assert record.progress.step <= asked.progress.step + 1
         await queue.enqueue(new_job("b"))
         assert (await ended(queue, "b")).status == JobStatus.SUCCEEDED
+
+
+async def test_a_restart_of_the_queue_costs_nothing(
+    settings: Settings, storage: LocalStorage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "queue"
+    with ExitStack() as server:
+        url = server.enter_context(embedded_server(folder))
+        before, after, of_worker = (RedisQueue(url) for _ in range(3))
+        await before.enqueue(new_job("a", "slow", seeds=[1], steps=8))
+        async with working(settings, of_worker, storage):
+            await begun(before, "a")
+            server.close()
+            server.enter_context(embedded_server(folder))
+            record = await ended(after, "a")
+        for queue in (before, after, of_worker):
+            await queue.close()
+    assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 1)
 
 
 async def test_a_model_that_cannot_be_loaded_fails_its_jobs_and_is_not_announced(
