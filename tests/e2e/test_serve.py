@@ -104,7 +104,7 @@ def test_a_killed_worker_is_replaced_and_its_job_succeeds(service: Serving, http
     with Client(service.url()) as client:
         job = client.submit("high", model="slow", seeds=[1], steps=15)
         for event in client.stream(job):
-            if event.type == "progress" and event.data["step"]:
+            if event.progress is not None and event.progress.step:
                 break
         (worker,) = http.get("/v1/workers").json()["data"]
         os.kill(worker["pid"], signal.SIGKILL)
