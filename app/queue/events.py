@@ -170,7 +170,7 @@ class Events:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel until it has ended: `asyncio.wait_for` of Python 3.11, which redis-py uses, may swallow a cancel."""
+    """Cancel until it has ended: `wait_for` of Python 3.11, which redis-py uses, may swallow a cancel."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.1)

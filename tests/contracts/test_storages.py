@@ -1,0 +1,59 @@
+"""What every storage does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.storage.base import Storage, image_key, job_prefix, trace_key
+from app.storage.local import LocalStorage
+
+MAKE: dict[str, Callable[[Path], Storage]] = {"local": LocalStorage}
+
+
+@pytest.fixture(params=list(MAKE))
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    return MAKE[request.param](tmp_path)
+
+
+async def test_what_is_put_is_got(storage: Storage) -> None:
+    data = bytes(range(256)) * 100
+    await storage.put(image_key("a", 1, 0), data)
+    assert await storage.get(image_key("a", 1, 0)) == data
+    assert await storage.get(image_key("a", 2, 0)) is None
+    assert await storage.get("results/a") is None
+    await storage.put("empty", b"")
+    assert await storage.get("empty") == b""
+
+
+async def test_the_same_again_leaves_one_object(storage: Storage) -> None:
+    await storage.put("results/a/1/0.png", b"1")
+    await storage.put("results/a/1/0.png", b"1")
+    assert await storage.delete_prefix("results/a/") == 1
+
+
+async def test_a_prefix_is_deleted_with_all_below_it_and_nothing_else(storage: Storage) -> None:
+    for key in (image_key("a", 1, 0), image_key("a", 2, 0), trace_key("a", 2), image_key("ab", 1, 0)):
+        await storage.put(key, b"1")
+    assert await storage.delete_prefix(job_prefix("a")) == 3
+    assert await storage.get(trace_key("a", 2)) is None
+    assert await storage.get(image_key("ab", 1, 0)) == b"1"
+    assert await storage.delete_prefix(job_prefix("a")) == 0
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/", "./a", "a\\b", "a\0b"])
+async def test_a_key_never_leaves_the_storage(storage: Storage, key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        await storage.put(key, b"1")
+    with pytest.raises(ValueError, match="key"):
+        await storage.get(key)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "../", "results", "results/../../"])
+async def test_only_a_directory_inside_is_deleted(storage: Storage, prefix: str) -> None:
+    with pytest.raises(ValueError, match=r"key|slash"):
+        await storage.delete_prefix(prefix)
+
+
+async def test_a_storage_that_works_says_nothing(storage: Storage) -> None:
+    await storage.check()
