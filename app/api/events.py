@@ -39,7 +39,7 @@ async def stream_events(
     if seen != record.seq:
         yield _event("snapshot", record.seq, _whole(request, record))
     if seen != record.seq or record.status in TERMINAL:
-        yield _event(STATE_EVENT[record.status], record.seq, _whole(request, record))
+        yield _state(request, record, record.seq)
     seq = record.seq
     while record.status not in TERMINAL:
         event = await anext(events, None)
@@ -54,13 +54,21 @@ async def stream_events(
                 return
             if record.seq > seq and record.status in TERMINAL:
                 seq = record.seq
-            yield _event(STATE_EVENT[record.status], seq, _whole(request, record))
+            yield _state(request, record, seq)
         else:
             yield _event(event.type, seq, _part(request, job.id, event.type, event.data))
 
 
 def _event(name: str, seq: int, data: Any) -> ServerSentEvent:
     return ServerSentEvent(event=name, id=str(seq), retry=RETRY_MS, data=data)
+
+
+def _state(request: Request, record: JobRecord, seq: int) -> ServerSentEvent:
+    """The event that leads to the record's status."""
+    name = STATE_EVENT[record.status]
+    if name == "progress":
+        return _event(name, seq, _part(request, record.id, name, record.progress.model_dump()))
+    return _event(name, seq, _whole(request, record))
 
 
 def _whole(request: Request, record: JobRecord) -> Any:
