@@ -12,6 +12,7 @@ export function setMethods(list) {
 }
 
 export const title = (id) => methods[id]?.title ?? id;
+export const defaults = (id) => methods[id]?.defaults ?? {};
 export const traces = (id) => methods[id]?.traces ?? {};
 
 /** Set the arms: a list of guidance objects, `{method, ...parameters}`. */

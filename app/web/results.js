@@ -1,7 +1,7 @@
 // What came out: the grid, the wipe, the table of differences, the plots.
 
 import { byId, make, short } from "/static/dom.js";
-import { title, traces } from "/static/arms.js";
+import { defaults, title, traces } from "/static/arms.js";
 
 const letter = (index) => "ABCD"[index];
 
@@ -96,7 +96,7 @@ export function table(jobs) {
   if (!done.length) return;
   const rows = [
     ["method", (job) => job.resolved.guidance.method],
-    ...keys(done, (job) => job.resolved.guidance).filter((key) => key !== "method").map((key) => [key, (job) => job.resolved.guidance[key]]),
+    ...keys(done, chosen).map((key) => [key, (job) => job.resolved.guidance[key]]),
     ["evaluations", (job) => job.nfe.model],
     ["denoising, ms", (job) => Math.round(job.timings.denoise_ms)],
     ...keys(done, (job) => job.images[0].metrics).map((key) => [key, (job) => job.images[0].metrics[key]]),
@@ -111,6 +111,13 @@ export function table(jobs) {
   byId("table").replaceChildren(
     make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Parameters and scores" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body))),
   );
+}
+
+/** The scale, and whatever else is not as the method has it by default. */
+function chosen(job) {
+  const { method, ...parameters } = job.resolved.guidance;
+  const usual = defaults(method);
+  return Object.fromEntries(Object.entries(parameters).filter(([key, value]) => key === "scale" || value !== usual[key]));
 }
 
 const keys = (jobs, read) => [...new Set(jobs.flatMap((job) => Object.keys(read(job))))];
