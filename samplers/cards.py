@@ -57,8 +57,8 @@ CARDS: dict[str, SamplerCard] = {
 def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Collection[str]) -> list[str]:
     """Why this guidance cannot run with this sampler on a model of `family` that `has` these extras.
 
-    `has`: any of "weak", "classifier", "controlnet", "grad". Empty answer: it can run. Each sentence says
-    what would work instead.
+    `has`: any of "weak", "classifier", "controlnet", "grad", "pixels". Empty answer: it can run. Each
+    sentence says what would work instead.
     """
     found: list[str] = []
     needs = guidance.requires()
@@ -76,4 +76,11 @@ def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Coll
         extra = "controlnet" if need == "qr" else need
         if getattr(needs, need) and extra not in has:
             found.append(f"guidance {guidance.method!r} needs {what}, which this model does not have")
+    if needs.grad and "grad" not in has:
+        found.append(f"guidance {guidance.method!r} needs gradients, which this model does not give")
+    if needs.pixels and "pixels" not in has:
+        found.append(
+            f"guidance {guidance.method!r} with these parameters is defined on pixels only, and this model "
+            "works on latents"
+        )
     return found

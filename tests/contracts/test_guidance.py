@@ -128,7 +128,6 @@ def test_what_is_not_needed_is_not_asked_for(guidance: Guidance, levels: list[An
     assert (guidance.population() is not None) == needs.particles
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers under numpy 2
 def test_runs_on_the_toy_model_end_to_end(guidance: Guidance) -> None:
     """Through the plain driver: the cost is the declared one, a seed gives one picture, traces are whole."""
     toy = Toy(size_px=16)

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from guidance.cfg import CFG, clip_dynamically, spread_like
 from guidance.none import NoGuidance
+from samplers.cards import CARDS, problems
 from tests import analytic
 from tests.analytic import CONDITIONS, Answerer, flow_levels, run, start, steps_of, ve_levels, vp_levels
 from tests.golden.arrays import load
@@ -51,6 +52,8 @@ def test_dynamic_thresholding_equals_diffusers(ceiling: str) -> None:
 def test_dynamic_thresholding_wants_pixels() -> None:
     assert CFG(threshold_percentile=0.995).requires().pixels
     assert not CFG().requires().pixels
+    (refused,) = problems(CFG(threshold_percentile=0.995), CARDS["ddim"], "vp", {"grad"})
+    assert "pixels" in refused
     x = start(vp_levels())
     step = steps_of(vp_levels())[-1]
     plain = Answerer().finish(CFG(scale=30).guide(x, step, CONDITIONS, None)).denoised

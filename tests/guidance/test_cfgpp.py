@@ -151,21 +151,45 @@ def test_every_solver_runs_on_the_unconditional_estimate(sampler: str, scale: fl
     assert answerer.evaluations == 2 * len(plan.rows) == CFGPP().nfe(plan.steps)
 
 
-def test_inversion_swaps_the_roles() -> None:
-    """Going up, the unconditional estimate is kept and the guided one gives the noise."""
-    key, guidance, answerer = "ddim_inversion_cfg++|0.6", CFGPP(scale=0.6), table()
-    x = Z["src_z0"]
-    for time, eps_u in zip(Z[f"{key}|model_t"][:10].tolist(), Z[f"{key}|model_eps_u"], strict=False):
+def inverted(guidance: CFG | CFGPP) -> list[Tensor]:
+    """The latents of an inversion in 10 steps, as the repository does it: from the level below, at time t.
+
+    Going up, the roles are swapped: the unconditional estimate is kept and the guided one gives the noise.
+    """
+    key, answerer, x, states = "ddim_inversion_cfg++|0.6", table(), Z["src_z0"], []
+    for time in Z[f"{key}|model_t"][:10].tolist():
         before = time - Z[f"{key}|skip"].item()
         bar = BARS[before].item() if before >= 0 else Z["alphas_cumprod"][0].item()
-        now, after = vp(bar, time), vp(BARS[time].item(), time)
-        prediction = answerer.finish(guidance.guide(x, Step(0, 10, now, after), CONDITIONS, None))
-        assert prediction.renoise is not None
-        assert torch.allclose((x - now.alpha * prediction.renoise) / now.sigma, eps_u[None, 0], atol=1e-9)
-        x = analytic.first_order(
-            x, Step(0, 10, now, after), Prediction(denoised=prediction.renoise, renoise=prediction.denoised)
-        )
-    assert torch.allclose(x, Z[f"{key}|init"], atol=1e-9, rtol=0)
+        step = Step(0, 10, vp(bar, time), vp(BARS[time].item(), time))
+        up = answerer.finish(guidance.guide(x, step, CONDITIONS, None))
+        kept = up.denoised if up.renoise is None else up.renoise
+        x = analytic.first_order(x, step, Prediction(denoised=kept, renoise=up.denoised))
+        states.append(x)
+    return states
+
+
+def test_inversion_follows_the_official_one() -> None:
+    key = "ddim_inversion_cfg++|0.6"
+    states = inverted(CFGPP(scale=0.6))
+    assert torch.allclose(states[-1], Z[f"{key}|init"], atol=1e-9, rtol=0)
+    back, answerer = states[-1], table()
+    for step in steps_of(ddim_levels(key)):
+        prediction = answerer.finish(CFGPP(scale=0.6).guide(back, step, CONDITIONS, None))
+        back = analytic.first_order(back, step, prediction)
+        assert torch.allclose(back, Z[f"{key}|zt"][step.index], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "expected"), [(CFG(scale=1), 0.162), (CFG(scale=7.5), 0.894), (CFGPP(scale=0.6), 0.304)]
+)
+def test_the_round_trip_loses_less_than_with_cfg(guidance: CFG | CFGPP, expected: float) -> None:
+    """Root mean square distance to the source after inverting and sampling in 10 steps each."""
+    x, answerer = inverted(guidance)[-1], table()
+    for step in steps_of(ddim_levels("ddim_inversion_cfg++|0.6")):
+        prediction = answerer.finish(guidance.guide(x, step, CONDITIONS, None))
+        x = analytic.first_order(x, step, prediction)
+    error = (prediction.denoised - Z["src_z0"]).square().mean().sqrt().item()
+    assert error == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.parametrize("family", ["vp", "flow", "ve"])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from guidance.base import Ask, Classify, Cond, Conditions, Decode, Denoise, Level, Step
 from guidance.classifier import Classifier, Running, soften
 from guidance.none import NoGuidance
+from samplers.cards import CARDS, problems
 from tests import analytic
 from tests.analytic import (
     CONDITIONS,
@@ -269,3 +270,10 @@ def test_without_another_class_it_says_so() -> None:
 def test_a_noisy_classifier_wants_pixels() -> None:
     assert Classifier(gradient="noisy").requires().pixels
     assert not Classifier().requires().pixels
+
+
+def test_a_model_without_gradients_or_classifier_is_refused() -> None:
+    found = problems(Classifier(), CARDS["ddim"], "vp", set())
+    assert any("gradients" in sentence for sentence in found)
+    assert any("a classifier" in sentence for sentence in found)
+    assert not problems(Classifier(), CARDS["ddim"], "vp", {"classifier", "grad"})
