@@ -49,12 +49,15 @@ def main() -> None:
     part = args.out.with_name(f".{args.out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     pipe.save_pretrained(part, safe_serialization=True)
+    forget(part / "vae/config.json", "block_out_channels")
     if (args.runs / "weak.pt").exists():
         weak: UNet2DConditionModel = load(args.runs, config, "weak.pt")[0].unet
         weak.half().save_pretrained(part / "unet_weak", safe_serialization=True)
     for name in ("scorer", "classifier"):
         if (args.runs / name).is_dir():
             shutil.copytree(args.runs / name, part / name)
+    for weights in part.rglob("*.safetensors"):
+        weights.chmod(0o644)
     swap(part, args.out)
     sizes = {
         folder.name: sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 1e6
@@ -62,6 +65,13 @@ def main() -> None:
         if folder.is_dir()
     }
     print(json.dumps({k: round(v, 2) for k, v in sizes.items() if v}))
+
+
+def forget(path: Path, key: str) -> None:
+    """Drop a key that AutoencoderTiny writes but, on reading, warns of."""
+    config = json.loads(path.read_text())
+    config.pop(key, None)
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def swap(part: Path, out: Path) -> None:
