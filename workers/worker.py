@@ -19,7 +19,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+import diffusers
 import torch
+import transformers
 from redis.exceptions import RedisError
 
 from app.catalogue import load_catalogue
@@ -271,6 +273,10 @@ def main(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if settings.log_level != "debug":
+        for library in (diffusers, transformers):  # a log has no use for their bars and notices
+            library.utils.logging.disable_progress_bar()
+            library.utils.logging.set_verbosity_error()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     return asyncio.run(_main(settings))
