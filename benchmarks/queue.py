@@ -13,7 +13,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -39,40 +39,60 @@ def new_job(client: int = 0) -> NewJob:
     return NewJob(str(ULID()), resolved, asked, group="64x64", client=f"client{client}")
 
 
-async def rate(count: int, call: Callable[[int], Awaitable[object]], tasks: int = 1) -> float:
-    """Calls per second, `count` of them from `tasks` tasks."""
+class Meter:
+    """Measures one part: jobs per second, and CPU microseconds per job here and in the server.
 
-    async def some(begin: int) -> None:
-        for k in range(begin, count, tasks):
-            await call(k)
+    The CPU figures mean the same on a busy machine; the rates do not.
+    """
 
-    began = time.perf_counter()
-    await asyncio.gather(*(some(k) for k in range(tasks)))
-    return count / (time.perf_counter() - began)
+    def __init__(self, redis: Redis, found: dict[str, float]) -> None:
+        self._redis = redis
+        self._found = found
+
+    async def __call__(self, name: str, jobs: int, work: Awaitable[object]) -> None:
+        server, client, began = await self._server_s(), time.process_time(), time.perf_counter()
+        await work
+        spent = time.perf_counter() - began
+        self._found[f"{name}_per_s"] = jobs / spent
+        self._found[f"{name}_client_us"] = (time.process_time() - client) / jobs * 1e6
+        self._found[f"{name}_server_us"] = (await self._server_s() - server) / jobs * 1e6
+
+    async def _server_s(self) -> float:
+        cpu = await self._redis.info("cpu")
+        return cpu["used_cpu_user"] + cpu["used_cpu_sys"]
 
 
-async def drain(queue: RedisQueue, count: int, room: int) -> float:
-    """Jobs per second that one worker claims and finishes, claims of `room` rows and the finishes at once."""
-    done, began = 0, time.perf_counter()
-    while done < count:
+async def enqueue(queue: RedisQueue, count: int, tasks: int = 1) -> None:
+    """Enqueue one by one from each of `tasks` tasks."""
+
+    async def some() -> None:
+        for k in range(count // tasks):
+            await queue.enqueue(new_job(k % 10))
+
+    await asyncio.gather(*(some() for _ in range(tasks)))
+
+
+async def enqueue_many(queue: RedisQueue, count: int) -> None:
+    """Enqueue as the batch client does: 500 in one round trip."""
+    for _ in range(count // 500):
+        await queue.enqueue_many([new_job(k % 10) for k in range(500)])
+
+
+async def drain(queue: RedisQueue, count: int, room: int) -> None:
+    """Claim by `room` rows and finish what was claimed at once, `count` jobs."""
+    while count > 0:
         claims = await queue.claim("w", ["emoji"], room)
         await asyncio.gather(*(queue.finish("w", claim.id, RESULT) for claim in claims))
-        done += len(claims)
-    return done / (time.perf_counter() - began)
+        count -= len(claims)
 
 
-async def cost_at_length(queue: RedisQueue, samples: int = 400) -> float:
-    """Median milliseconds of enqueue + claim + beat + finish of one job."""
-    spent: list[float] = []
-    for _ in range(samples):
-        job = new_job()
-        began = time.perf_counter()
-        await queue.enqueue(job)
+async def one_by_one(queue: RedisQueue, count: int) -> None:
+    """The whole life of one job after the other: enqueue, claim, beat, finish."""
+    for _ in range(count):
+        await queue.enqueue(new_job())
         (claim,) = await queue.claim("w", ["emoji"], 1)
         await queue.beat("w", [Beat(claim.id, Progress(step=1, total=25))])
         await queue.finish("w", claim.id, RESULT)
-        spent.append((time.perf_counter() - began) * 1e3)
-    return statistics.median(spent)
 
 
 async def listeners(queue: RedisQueue, count: int = 1000) -> float:
@@ -106,38 +126,43 @@ async def listeners(queue: RedisQueue, count: int = 1000) -> float:
     return statistics.quantiles(late, n=100)[98]
 
 
-async def measure(url: str, jobs: int) -> dict[str, float]:
-    queue = RedisQueue(url, "bench", max_queued=10**7)
-    client: Redis = Redis.from_url(url, decode_responses=True)
+async def measure_rates(url: str, jobs: int = 2_000) -> dict[str, float]:
+    """What clients and workers can do, and how fast listeners hear of it."""
     found: dict[str, float] = {}
-    few = 2_000
-
-    async def batch(_: int) -> object:
-        return await queue.enqueue_many([new_job() for _ in range(500)])
-
-    found["enqueue_per_s"] = await rate(few, lambda k: queue.enqueue(new_job(k % 10)))
-    found["enqueue_16_tasks_per_s"] = await rate(few, lambda k: queue.enqueue(new_job(k % 10)), tasks=16)
-    found["enqueue_many_per_s"] = 500 * await rate(10, batch)
-    found["claim_finish_singly_per_s"] = await drain(queue, few, 1)
-    found["claim_finish_by_8_per_s"] = await drain(queue, 2 * few, 16)  # a job with CFG has two rows
-    while await drain(queue, 500, 64) and (await queue.depth())["queued"] > 500:
-        pass
-    found["listeners_1000_p99_ms"] = await listeners(queue)
-
-    await client.flushall()
-    empty = (await client.info("memory"))["used_memory"]
-    queued = 0
-    with tqdm(total=jobs, unit="job", desc="filling the line") as bar:
-        for length in [10**k for k in range(3, 9) if 10**k <= jobs]:
-            while queued < length:
-                await queue.enqueue_many([new_job(k % 10) for k in range(500)])
-                queued += 500
-                bar.update(500)
-            found[f"ms_per_job_at_{length}"] = await cost_at_length(queue)
-            used = (await client.info("memory"))["used_memory"] - empty
-            found[f"bytes_per_job_at_{length}"] = used / length
+    queue = RedisQueue(url, max_queued=10**7)
+    async with Redis.from_url(url, decode_responses=True) as redis:
+        meter = Meter(redis, found)
+        await enqueue(queue, 16)  # load the scripts
+        await drain(queue, 16, 8)
+        await meter("enqueue", jobs, enqueue(queue, jobs))
+        await meter("claim_finish", jobs, drain(queue, jobs, 1))
+        await meter("enqueue_16_tasks", jobs, enqueue(queue, jobs, 16))
+        await meter("claim_finish_by_8", jobs, drain(queue, jobs, 16))  # a job with CFG has two rows
+        await meter("enqueue_500_piped", 2 * jobs, enqueue_many(queue, 2 * jobs))
+        await drain(queue, 2 * jobs, 64)
+        found["listeners_1000_p99_ms"] = await listeners(queue)
     await queue.close()
-    await client.aclose()
+    return found
+
+
+async def measure_line(url: str, jobs: int) -> dict[str, float]:
+    """What a job costs, in time and memory, by the length of the line."""
+    found: dict[str, float] = {}
+    queue, queued = RedisQueue(url, max_queued=10**8), 0
+    async with Redis.from_url(url, decode_responses=True) as redis:
+        meter = Meter(redis, found)
+        await one_by_one(queue, 10)
+        empty = (await redis.info("memory"))["used_memory"]
+        with tqdm(total=jobs, unit="job", desc="filling the line") as bar:
+            for length in [10**k for k in range(3, 9) if 10**k <= jobs]:
+                while queued < length:
+                    await enqueue_many(queue, 500)
+                    queued += 500
+                    bar.update(500)
+                used = (await redis.info("memory"))["used_memory"] - empty
+                found[f"bytes_per_job_at_{length}"] = used / length
+                await meter(f"one_by_one_at_{length}", 300, one_by_one(queue, 300))
+    await queue.close()
     return found
 
 
@@ -147,10 +172,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000, help="the longest line")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
-        found = asyncio.run(measure(url, options.jobs))
+        found = asyncio.run(measure_rates(url))
+    with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
+        found |= asyncio.run(measure_line(url, options.jobs))
     found["load_average"] = os.getloadavg()[0]
     for name, value in found.items():
-        print(f"{name:32} {value:12.2f}")
+        print(f"{name:36} {value:12.2f}")
     print(json.dumps({"benchmark": "queue"} | {name: round(value, 3) for name, value in found.items()}))
 
 

@@ -60,6 +60,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that failed for good. `errors`: {attempt, at_ms, worker, error} of each failed attempt."""
+
+    id: str
+    errors: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """A worker's report on one job it holds; it renews the lease. `events` go to the listeners."""
 
@@ -126,6 +134,16 @@ class JobQueue(Protocol):
     async def retry(self, job_id: str) -> JobRecord | None:
         """A new attempt of a finished job, same seeds; an open job is left alone. Raises QueueFull."""
         ...
+
+    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """The jobs that failed for good, the latest first; `retry` takes one out."""
+        ...
+
+    async def litter(self, limit: int = 100) -> list[str]:
+        """Forgotten jobs whose files may still lie in the storage; `cleaned` says that they are gone."""
+        ...
+
+    async def cleaned(self, job_ids: Sequence[str]) -> None: ...
 
     async def delete(self, job_id: str) -> JobRecord | None:
         """Forget a job that waits or has ended (its files are the storage's business); None if there is none.

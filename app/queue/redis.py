@@ -10,9 +10,7 @@ import asyncio
 import builtins
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import asdict, replace
-from heapq import merge
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -22,10 +20,12 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 
 from app.jobs import JobError, JobEvent, JobRecord, JobResult, JobStatus, Resolved
+from app.queue import registry
 from app.queue.base import (
     Beat,
     BeatAnswer,
     Claim,
+    DeadLetter,
     IdempotencyConflict,
     JobRunning,
     NewJob,
@@ -35,6 +35,7 @@ from app.queue.base import (
 )
 from app.queue.events import Events
 from app.queue.keys import Key, Keys, prelude
+from app.queue.listing import page
 from app.queue.records import arguments, compact, fresh_record, record, state_event
 from app.settings import Settings
 
@@ -44,8 +45,6 @@ BLOCK_S = 5.0
 """The longest that one command waits at the server; below SOCKET_S, or the client would give up first."""
 SOCKET_S = 10.0
 CONNECTIONS = 64
-PAGE = 500
-"""Ids looked at in one go where a list has two filters."""
 
 
 class RedisQueue:
@@ -86,11 +85,6 @@ class RedisQueue:
             MAX_QUEUED=max_queued,
         )
         self._scripts = {name: self._redis.register_script(source(name, head)) for name in SCRIPTS}
-
-    @classmethod
-    def from_url(cls, url: str, prefix: str = "lodestar", **settings: int) -> Self:
-        """Connect to `url`; `settings` as in the constructor."""
-        return cls(url, prefix, **settings)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -162,60 +156,7 @@ class RedisQueue:
         tag: str | None = None,
     ) -> Page:
         """Jobs by time of creation, newest first by default. Raises ValueError when `after` is unknown."""
-        bound = None
-        if after is not None:
-            bound = await self._redis.zscore(self._keys(Key.INDEX), after)
-            if bound is None:
-                raise ValueError(f"there is no job {after} to list after; it may have been deleted")
-        if tag is not None:
-            indexes = [self._keys(Key.TAG, tag)]
-        elif status is not None:
-            indexes = [self._keys(Key.STATUS, one) for one in set(status)]
-        else:
-            indexes = [self._keys(Key.INDEX)]
-        wanted = set(status) if status is not None and tag is not None else None
-        found: builtins.list[JobRecord] = []
-        size = limit + 1 if wanted is None else max(PAGE, limit + 1)
-        while len(found) <= limit:
-            ids = await self._ids(indexes, bound, order, size)
-            records = await self._records([job_id for job_id, _ in ids])
-            found += [one for one in records if wanted is None or one.status in wanted]
-            if len(ids) < size:
-                break
-            bound = ids[-1][1]
-        return Page(found[:limit], len(found) > limit)
-
-    async def _ids(
-        self, indexes: Sequence[str], bound: float | None, order: Literal["asc", "desc"], size: int
-    ) -> builtins.list[tuple[str, float]]:
-        """The first `size` ids of these indexes together beyond `bound`."""
-        limit = f"({bound:.0f}" if bound is not None else None
-        first, last = ("+inf" if limit is None else limit, "-inf")
-        if order == "asc":
-            first, last = ("-inf" if limit is None else limit, "+inf")
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for index in indexes:
-                pipeline.zrange(
-                    index,
-                    first,
-                    last,
-                    desc=order == "desc",
-                    byscore=True,
-                    offset=0,
-                    num=size,
-                    withscores=True,
-                )  # type: ignore[arg-type]
-            pages = cast(builtins.list[builtins.list[tuple[str, float]]], await pipeline.execute())
-        ordered = merge(*pages, key=lambda entry: entry[1], reverse=order == "desc")
-        return [(job_id, score) for (job_id, score), _ in zip(ordered, range(size), strict=False)]
-
-    async def _records(self, ids: Iterable[str]) -> builtins.list[JobRecord]:
-        ids = builtins.list(ids)
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for job_id in ids:
-                pipeline.hgetall(self._keys(Key.JOB, job_id))
-            hashes = await pipeline.execute() if ids else []
-        return [record(job_id, fields) for job_id, fields in zip(ids, hashes, strict=True) if fields]
+        return await page(self._redis, self._keys, limit, after, order, status, tag)
 
     async def cancel(self, job_id: str) -> JobRecord | None:
         """End a queued job; ask the worker of a running one to stop."""
@@ -229,6 +170,14 @@ class RedisQueue:
             raise QueueFull(int(answer[1]))
         return await self.get(job_id)
 
+    async def dead_letters(self, limit: int = 100) -> builtins.list[DeadLetter]:
+        """The jobs that failed for good, the latest first, each with all its failed attempts. See `retry`."""
+        entries = cast(
+            builtins.list[tuple[str, dict[str, str]]],
+            await self._redis.xrevrange(self._keys(Key.DEAD), count=limit),
+        )
+        return [DeadLetter(fields["id"], json.loads(fields["errors"])) for _, fields in entries]
+
     async def delete(self, job_id: str) -> JobRecord | None:
         """Forget a job and its short-lived bytes; its record as it was."""
         before = await self.get(job_id)
@@ -238,6 +187,15 @@ class RedisQueue:
             blobs = [f"trace:{job_id}", *(f"preview:{job_id}:{i}" for i in range(len(before.resolved.seeds)))]
             await self._redis.unlink(*(self._keys(Key.BLOB, name) for name in blobs))
         return before
+
+    async def litter(self, limit: int = 100) -> builtins.list[str]:
+        """Forgotten jobs whose files may still lie in the storage. Delete those, then say so by `cleaned`."""
+        return cast(builtins.list[str], await self._redis.srandmember(self._keys(Key.LITTER), limit))
+
+    async def cleaned(self, job_ids: Sequence[str]) -> None:
+        """The files of these forgotten jobs are deleted."""
+        if job_ids:
+            await self._redis.srem(self._keys(Key.LITTER), *job_ids)
 
     # What workers do
 
@@ -311,27 +269,15 @@ class RedisQueue:
 
     async def announce(self, card: WorkerCard, ttl_s: int = 15) -> None:
         """Tell of a worker."""
-        seconds, micros = await self._redis.time()
-        told = asdict(replace(card, heartbeat_at_ms=seconds * 1000 + micros // 1000))
-        async with self._redis.pipeline() as pipeline:
-            pipeline.set(self._keys(Key.WORKER, card.id), compact(told), ex=ttl_s)
-            pipeline.sadd(self._keys(Key.WORKERS), card.id)
-            await pipeline.execute()
+        await registry.announce(self._redis, self._keys, card, ttl_s)
 
     async def retire(self, worker: str) -> None:
         """Tell no more of a worker."""
-        async with self._redis.pipeline() as pipeline:
-            pipeline.delete(self._keys(Key.WORKER, worker))
-            pipeline.srem(self._keys(Key.WORKERS), worker)
-            await pipeline.execute()
+        await registry.retire(self._redis, self._keys, worker)
 
     async def workers(self) -> builtins.list[WorkerCard]:
         """The workers that were heard of lately, by id."""
-        ids = sorted(cast(set[str], await self._redis.smembers(self._keys(Key.WORKERS))))
-        cards = await self._redis.mget([self._keys(Key.WORKER, one) for one in ids]) if ids else []
-        if gone := [one for one, card in zip(ids, cards, strict=True) if card is None]:
-            await self._redis.srem(self._keys(Key.WORKERS), *gone)
-        return [WorkerCard(**json.loads(card)) for card in cards if card is not None]
+        return await registry.workers(self._redis, self._keys)
 
     async def depth(self) -> dict[str, int]:
         """Open jobs: queued (delayed ones among them), running."""

@@ -502,6 +502,35 @@ async def test_an_ended_job_is_forgotten_when_its_time_is_over(open_queue: Open)
     assert (await queue.list(tag="t")).records == []
 
 
+async def test_dead_letters_tell_every_failed_attempt_and_can_be_tried_again(open_queue: Open) -> None:
+    queue = open_queue(max_attempts=2, lease_ms=1)
+    await queue.enqueue(new_job("a"))
+    await claim_ids(queue, "dead")
+    while not await open_queue().claim("w", TOY, 1, wait_s=10):
+        pass
+    assert await queue.fail("w", "a", CRASH)
+    (letter,) = await queue.dead_letters()
+    assert letter.id == "a"
+    assert [(one["attempt"], one["worker"], one["error"]["code"]) for one in letter.errors] == [
+        (1, "dead", "worker_lost"),
+        (2, "w", "internal_error"),
+    ]
+    assert await queue.retry("a")
+    assert await queue.dead_letters() == []
+
+
+async def test_the_files_of_forgotten_jobs_are_remembered_until_they_are_gone(open_queue: Open) -> None:
+    queue = open_queue(result_ttl_s=0)
+    for job_id in ("deleted", "expired"):
+        await queue.enqueue(new_job(job_id))
+    await queue.delete("deleted")
+    await queue.cancel("expired")
+    await queue.sweep()
+    assert sorted(await queue.litter()) == ["deleted", "expired"]
+    await queue.cleaned(["deleted"])
+    assert await queue.litter() == ["expired"]
+
+
 # Lists
 
 

@@ -1,0 +1,81 @@
+"""Lists of jobs, page by page, from the indexes that the scripts keep."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from heapq import merge
+from typing import Literal, cast
+
+from redis.asyncio import Redis
+
+from app.jobs import JobRecord, JobStatus
+from app.queue.base import Page
+from app.queue.keys import Key, Keys
+from app.queue.records import record
+
+PAGE = 500
+"""Ids looked at in one go where a list has two filters."""
+
+Order = Literal["asc", "desc"]
+
+
+async def page(
+    redis: Redis,
+    keys: Keys,
+    limit: int,
+    after: str | None,
+    order: Order,
+    status: Collection[JobStatus] | None,
+    tag: str | None,
+) -> Page:
+    """Jobs by time of creation. Raises ValueError when `after` is unknown.
+
+    One filter is an index of its own; with two, the tag's index is read on until the page is full.
+    """
+    bound = None
+    if after is not None:
+        bound = await redis.zscore(keys(Key.INDEX), after)
+        if bound is None:
+            raise ValueError(f"there is no job {after} to list after; it may have been deleted")
+    if tag is not None:
+        indexes = [keys(Key.TAG, tag)]
+    elif status is not None:
+        indexes = [keys(Key.STATUS, one) for one in set(status)]
+    else:
+        indexes = [keys(Key.INDEX)]
+    wanted = set(status) if status is not None and tag is not None else None
+    size = limit + 1 if wanted is None else max(PAGE, limit + 1)
+    found: list[JobRecord] = []
+    while len(found) <= limit:
+        ids = await _ids(redis, indexes, bound, order, size)
+        records = await _records(redis, keys, [job_id for job_id, _ in ids])
+        found += [one for one in records if wanted is None or one.status in wanted]
+        if len(ids) < size:
+            break
+        bound = ids[-1][1]
+    return Page(found[:limit], len(found) > limit)
+
+
+async def _ids(
+    redis: Redis, indexes: Sequence[str], bound: float | None, order: Order, size: int
+) -> list[tuple[str, float]]:
+    """The first `size` ids of these indexes together, beyond `bound`."""
+    desc = order == "desc"
+    first = f"({bound:.0f}" if bound is not None else "+inf" if desc else "-inf"
+    last = "-inf" if desc else "+inf"
+    async with redis.pipeline(transaction=False) as pipeline:
+        for index in indexes:
+            command = ("ZREVRANGEBYSCORE" if desc else "ZRANGEBYSCORE", index, first, last)
+            pipeline.execute_command(*command, "WITHSCORES", "LIMIT", 0, size, withscores=True)
+        pages = cast(list[list[tuple[str, float]]], await pipeline.execute())
+    ordered = merge(*pages, key=lambda entry: entry[1], reverse=desc)
+    return [(job_id, score) for (job_id, score), _ in zip(ordered, range(size), strict=False)]
+
+
+async def _records(redis: Redis, keys: Keys, ids: Iterable[str]) -> list[JobRecord]:
+    ids = list(ids)
+    async with redis.pipeline(transaction=False) as pipeline:
+        for job_id in ids:
+            pipeline.hgetall(keys(Key.JOB, job_id))
+        hashes = await pipeline.execute() if ids else []
+    return [record(job_id, fields) for job_id, fields in zip(ids, hashes, strict=True) if fields]
