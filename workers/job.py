@@ -66,6 +66,7 @@ class HeldJob:
     def __init__(self, claim: Claim, bench: Bench, on_room: Callable[[], None]) -> None:
         self.id = claim.id
         self.ending: Ending | None = None
+        self.handed_in = False
         self.task: asyncio.Task[None] | None = None
         self._claim = claim
         self._spec = claim.resolved

@@ -141,6 +141,7 @@ class Worker:
         try:
             result = await job.work()
             await self._insist(lambda: self._beat([job], last=True))
+            job.handed_in = True
             kept = await self._insist(lambda: self._queue.finish(self.id, job.id, result))
             log.info("job %s: %s", job.id, "done" if kept else "dropped, somebody else has it")
         except asyncio.CancelledError:
@@ -172,7 +173,8 @@ class Worker:
         beats = [await self._report(job, last) for job in jobs]
         answers = await self._queue.beat(self.id, beats)
         for job in jobs:
-            if (answer := answers.get(job.id, "lost")) != "ok":
+            answer = answers.get(job.id, "lost")
+            if answer != "ok" and not job.handed_in:  # then `finish` itself answers whether it came too late
                 self._end(job, answer)
 
     async def _report(self, job: HeldJob, last: bool) -> Beat:
