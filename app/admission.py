@@ -59,6 +59,9 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     else:
         found = problems(guidance, CARDS[sampler], card.family, card.extras)
         refusals += [Refusal(_culprit(problem), problem) for problem in found]
+    if guidance.requires().classes:
+        detail = f"guidance {guidance.method!r} chooses among classes, and a job has no way to name them yet"
+        refusals.append(Refusal("/guidance/method", detail))
     if refusals:
         raise Refused(refusals)
     seeds = spec.seeds if spec.seeds is not None else [secrets.randbelow(2**32) for _ in range(spec.n or 1)]

@@ -45,7 +45,7 @@ async def queue(redis_url: str, redis_prefix: str) -> AsyncIterator[RedisQueue]:
 
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Stable-Diffusion-shaped folder with random weights (16x16 pixels, 0.3 M parameters), plus a weak UNet."""
+    """A Stable-Diffusion-shaped folder with random weights (16x16 pixels), plus a weak UNet."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
