@@ -152,11 +152,15 @@ async def _until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> J
     """The record as soon as the job has ended, or as it is after `wait_s` seconds."""
     if wait_s <= 0 or record.status in TERMINAL:
         return record
+    deadline = asyncio.get_running_loop().time() + wait_s
+    events = lodestar.queue.listen(record.id)
+    record = await lodestar.queue.get(record.id) or record
     with suppress(TimeoutError):
-        async with asyncio.timeout(wait_s):
-            events = lodestar.queue.listen(record.id)
-            record = await lodestar.queue.get(record.id) or record
-            while record.status not in TERMINAL:
-                if (await anext(events)).type in ("completed", "failed", "canceled", "expired"):
-                    record = await lodestar.queue.get(record.id) or record
+        while record.status not in TERMINAL:
+            async with asyncio.timeout_at(deadline):  # only here: redis-py may swallow a cancel
+                event = await anext(events, None)
+            if event is None:  # the service stops
+                break
+            if event.type in ("completed", "failed", "canceled", "expired"):
+                record = await lodestar.queue.get(record.id) or record
     return await lodestar.queue.get(record.id) or record

@@ -38,13 +38,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         queue = RedisQueue.connect(settings)
         storage = LocalStorage(settings.data_dir)
         app.state.service = Service(settings, load_catalogue(settings.catalogue), queue, storage)
-        sweeping = asyncio.create_task(_sweep(queue))
+        stopped = asyncio.Event()
+        sweeping = asyncio.create_task(_sweep(queue, stopped))
         try:
             yield
         finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+            stopped.set()
+            await sweeping
             await queue.close()
 
     app = FastAPI(
@@ -66,11 +66,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _sweep(queue: JobQueue) -> None:
-    """Have expired leases taken back even while no worker is alive."""
-    while True:
+async def _sweep(queue: JobQueue, stopped: asyncio.Event) -> None:
+    """Have expired leases taken back even while no worker is alive.
+
+    It is told to stop, not cancelled: the `wait_for` of Python 3.11, which redis-py uses, may swallow that.
+    """
+    while not stopped.is_set():
         try:
             await queue.sweep()
         except (RedisError, OSError) as error:
             log.warning("could not sweep the queue: %s", error)
-        await asyncio.sleep(SWEEP_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SWEEP_S):
+                await stopped.wait()

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
+from app.api.main import create_app
 from app.queue.base import WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
@@ -70,11 +74,28 @@ async def test_openapi_names_the_contract(api: httpx.AsyncClient) -> None:
 
 
 async def test_without_redis_the_answer_is_503(tmp_path: Path) -> None:
-    from app.api.main import create_app
-
     app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://lodestar.test") as client:
             answer = await client.get("/v1/queue")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_unavailable")
+
+
+async def test_it_ends_though_a_cancel_is_swallowed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeping, go_on = asyncio.Event(), asyncio.Event()
+
+    async def sweep(self: RedisQueue) -> int:
+        sweeping.set()
+        with suppress(asyncio.CancelledError):
+            await go_on.wait()
+        return 0
+
+    monkeypatch.setattr(RedisQueue, "sweep", sweep)
+    app = create_app(settings)
+    async with asyncio.timeout(3) as limit, app.router.lifespan_context(app):
+        await sweeping.wait()
+        go_on.set()
+    assert not limit.expired()
