@@ -20,13 +20,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(tmp_path_factory.mktemp("service") / "data") as service:
-        service.url()
-        yield service
-
-
 @pytest.fixture
 def http(service: Serving) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url(), timeout=100, trust_env=False) as http:
