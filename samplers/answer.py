@@ -95,8 +95,8 @@ def batches(asks: Sequence[Ask]) -> list[list[int]]:
     """Positions of asks that may share a forward: same network and shape and no gradient; others alone."""
     groups: dict[Any, list[int]] = {}
     for i, ask in enumerate(asks):
-        alone = ask.grad or not isinstance(ask, Denoise)
-        groups.setdefault(i if alone else (ask.network, ask.x_t.shape[1:]), []).append(i)
+        key = (ask.network, ask.x_t.shape[1:]) if isinstance(ask, Denoise) and not ask.grad else i
+        groups.setdefault(key, []).append(i)
     return list(groups.values())
 
 

@@ -37,18 +37,25 @@ def load(
         return Toy(name or "toy", dtype=dtype, device=device, **options)
     from samplers.models.sd import StableDiffusion
 
-    kind = pipeline_class(source, revision)
+    index = model_index(source, revision)
+    kind = index["_class_name"]
     if kind not in StableDiffusion.pipelines:
         raise ValueError(
             f"{source} is a {kind}; supported are: {', '.join(sorted(StableDiffusion.pipelines))}"
         )
     return StableDiffusion.load(
-        source, name or Path(source).name, dtype=dtype, device=device, revision=revision, **options
+        str(source),
+        name or Path(source).name,
+        index,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        **options,
     )
 
 
-def pipeline_class(source: str | Path, revision: str | None = None) -> str:
-    """The pipeline class that `model_index.json` names. FileNotFoundError says how to get the model."""
+def model_index(source: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """The source's `model_index.json`. FileNotFoundError says how to get the model."""
     folder = Path(source)
     if folder.is_dir():
         index = folder / "model_index.json"
@@ -56,16 +63,17 @@ def pipeline_class(source: str | Path, revision: str | None = None) -> str:
             raise FileNotFoundError(
                 f"{folder} has no model_index.json; save the model with `pipeline.save_pretrained(folder)`"
             )
-        return json.loads(index.read_text())["_class_name"]
+        return json.loads(index.read_text())
     if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") != 1:
         raise FileNotFoundError(
             f"there is no model folder {source}; give a diffusers folder, a hub id like owner/name, or 'toy'"
         )
-    import diffusers
+    from huggingface_hub import hf_hub_download
 
-    hub: Any = diffusers
     try:
-        return hub.DiffusionPipeline.load_config(str(source), revision=revision)["_class_name"]
+        return json.loads(
+            Path(hf_hub_download(str(source), "model_index.json", revision=revision)).read_text()
+        )
     except OSError as error:
         raise FileNotFoundError(
             f"could not get model {source} from the hub; check the name and the network, or download it "

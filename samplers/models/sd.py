@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -72,18 +72,21 @@ class StableDiffusion:
     @classmethod
     def load(
         cls,
-        source: str | Path,
+        source: str,
         name: str,
+        index: Mapping[str, Any],
         *,
         dtype: str = "float32",
         device: str = "cpu",
         revision: str | None = None,
         weak: str | Path | None = None,
     ) -> Self:
-        """Load from a folder or hub id. `weak`: a UNet folder; by default `unet_weak` beside `unet`."""
+        """Load from a folder or hub id with this `model_index.json`.
+
+        `weak`: the folder of a weaker UNet; by default `unet_weak` beside `unet`.
+        """
         common: dict[str, Any] = {"revision": revision, "use_safetensors": True}
         weights = common | {"torch_dtype": getattr(torch, dtype)}
-        index = diffusers.DiffusionPipeline.load_config(str(source), revision=revision)
         vae_class = getattr(diffusers, index["vae"][1])
 
         def ready(network: Any) -> Any:
@@ -97,17 +100,17 @@ class StableDiffusion:
         if weak is None and (Path(source) / "unet_weak").is_dir():
             weak = Path(source) / "unet_weak"
         text_encoder = transformers.CLIPTextModel.from_pretrained(
-            str(source), subfolder="text_encoder", revision=revision, use_safetensors=True,
+            source, subfolder="text_encoder", revision=revision, use_safetensors=True,
             dtype=getattr(torch, dtype),
         )  # fmt: skip
         scheduler_class = getattr(diffusers, index["scheduler"][1])
-        scheduler = scheduler_class.from_pretrained(str(source), subfolder="scheduler", revision=revision)
+        scheduler = scheduler_class.from_pretrained(source, subfolder="scheduler", revision=revision)
         return cls(
             name,
-            transformers.CLIPTokenizer.from_pretrained(str(source), subfolder="tokenizer", revision=revision),
+            transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision),
             ready(text_encoder),
-            unet(str(source), "unet"),
-            ready(vae_class.from_pretrained(str(source), subfolder="vae", **weights)),
+            unet(source, "unet"),
+            ready(vae_class.from_pretrained(source, subfolder="vae", **weights)),
             dict(scheduler.config),
             unet(str(weak), None) if weak is not None else None,
         )
