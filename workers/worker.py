@@ -58,6 +58,7 @@ class Worker:
         self._loader = ThreadPoolExecutor(1, "loader")
         self._bench = Bench(self._shelf, self._engine, queue, storage, self._lane, self._loader)
         self._stopping = asyncio.Event()
+        self._drained = asyncio.Event()
         self._room = asyncio.Event()
         self._exit_code = 0
 
@@ -74,9 +75,8 @@ class Worker:
         log.info("worker %s serves %s", self.id, ", ".join(self._shelf.offered))
         await self._claim()
         await self._drain()
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        self._drained.set()
+        await asyncio.gather(*background)
         await asyncio.to_thread(self._engine.close)
         for executor in (self._lane, self._loader):
             executor.shutdown(cancel_futures=True)
@@ -115,11 +115,11 @@ class Worker:
                 claims = await self._queue.claim(self.id, models, free, CLAIM_WAIT_S)
             except (RedisError, OSError) as error:
                 log.warning("the queue is not reachable (%s); trying again", error)
-                await self._pause(1.0)
+                await self._pause(1.0, self._stopping)
                 continue
             except Exception:
                 log.exception("claiming went wrong; trying again")
-                await self._pause(1.0)
+                await self._pause(1.0, self._stopping)
                 continue
             if self._stopping.is_set():
                 taken = [claim.id for claim in claims]
@@ -224,15 +224,18 @@ class Worker:
             job.task.cancel()
 
     async def _every(self, interval_s: float, call: Callable[[], Awaitable[object]]) -> None:
-        """Call again and again; what goes wrong is logged and the next time may go right."""
-        while True:
+        """Call again and again until all is drained; what goes wrong is logged and tried again.
+
+        It is told to stop, not cancelled: `wait_for` of Python 3.11, which redis-py uses, may swallow that.
+        """
+        while not self._drained.is_set():
             try:
                 await call()
             except (RedisError, OSError) as error:
                 log.warning("the queue is not reachable (%s); trying again", error)
             except Exception:
                 log.exception("%s went wrong", getattr(call, "__name__", "a background task"))
-            await asyncio.sleep(interval_s)
+            await self._pause(interval_s, self._drained)
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """Hand something in, however often the queue is away; None when it stays away for a lease."""
@@ -244,9 +247,11 @@ class Worker:
                 await asyncio.sleep(0.5)
         return None
 
-    async def _pause(self, seconds: float) -> None:
+    @staticmethod
+    async def _pause(seconds: float, until: asyncio.Event) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await until.wait()
 
 
 def explain(error: Exception) -> JobError:
