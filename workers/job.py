@@ -250,7 +250,7 @@ class HeldJob:
         engine = self._bench.engine
         return {
             "device": str(model.device),
-            "dtype": str(getattr(model, "dtype", "")).removeprefix("torch."),
+            "dtype": str(model.dtype).removeprefix("torch."),
             "determinism": engine.determinism,
             "max_rows": engine.max_rows,
             "torch": torch.__version__,

@@ -28,6 +28,8 @@ class Model(Protocol):
     name: str
     family: Family
     device: torch.device
+    dtype: torch.dtype
+    """What the network computes in; estimates and samples stay in float32."""
     scheduler_config: dict[str, Any]
     """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...)."""
     extras: frozenset[str]

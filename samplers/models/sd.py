@@ -50,6 +50,7 @@ class StableDiffusion:
     ) -> None:
         self.name = name
         self.device: torch.device = unet.device
+        self.dtype: torch.dtype = unet.dtype  # read once: diffusers walks all modules for it
         self.scheduler_config = scheduler_config
         self.extras = frozenset({"grad"} | ({"weak"} if unet_weak is not None else set()))
         self._tokenizer = tokenizer
@@ -180,7 +181,7 @@ class StableDiffusion:
         text = torch.stack([cond.data for cond in conds])
         with torch.set_grad_enabled(grad):
             x = x_t.float()
-            out = unet(x.to(unet.dtype), timestep, encoder_hidden_states=text, return_dict=False)[0].float()
+            out = unet(x.to(self.dtype), timestep, encoder_hidden_states=text, return_dict=False)[0].float()
             match self._prediction:
                 case "epsilon":
                     return (x - sigma * out) / alpha
