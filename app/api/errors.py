@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +15,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from app.admission import Refused
+from app.faults import explain
 from app.queue.base import IdempotencyConflict, JobRunning, QueueFull
-from guidance import REGISTRY
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -79,10 +80,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def on_refused(request: Request, refused: Refused) -> JSONResponse:
-        errors = [
-            {"pointer": refusal.pointer, "detail": refusal.detail, "allowed": refusal.allowed}
-            for refusal in refused.refusals
-        ]
+        errors = [asdict(refusal) for refusal in refused.refusals]
         return answer(request, Problem(422, str(refused), code="invalid_request", errors=errors))
 
     @app.exception_handler(RequestValidationError)
@@ -95,7 +93,7 @@ def install(app: FastAPI) -> None:
             )
         if found[0]["loc"] == ("body",) and "json" not in request.headers.get("content-type", "json"):
             return answer(request, Problem(415, "send the body as Content-Type: application/json"))
-        errors = [_explain(item) for item in found]
+        errors = [asdict(explain(item)) for item in found]
         detail = "; ".join(f"{item['pointer'] or 'body'}: {item['detail']}" for item in errors)
         return answer(request, Problem(422, detail, code="invalid_request", errors=errors))
 
@@ -134,27 +132,3 @@ def install(app: FastAPI) -> None:
     async def on_crash(request: Request, error: Exception) -> JSONResponse:
         log.error("request %s failed", getattr(request.state, "request_id", "?"), exc_info=error)
         return answer(request, Problem(500, "something went wrong in the server; its log has the reason"))
-
-
-def _explain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """One pydantic error, in words, with what would be allowed."""
-    path = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
-    context = dict(item.get("ctx", {}))
-    detail, allowed = str(item["msg"]), None
-    match item["type"]:
-        case "union_tag_invalid":
-            allowed = list(REGISTRY)
-            detail = f"there is no guidance method {context['tag']!r}; use one of: {', '.join(allowed)}"
-            path.append("method")
-        case "union_tag_not_found":
-            allowed = list(REGISTRY)
-            detail = f"guidance needs a method: one of {', '.join(allowed)}"
-            path.append("method")
-        case "extra_forbidden":
-            detail = f"there is no field {path[-1]!r} here"
-        case _:
-            allowed = {key: value for key, value in context.items() if key != "error"} or None
-    # A discriminated union puts its tag into the path; the request has no such level.
-    if len(path) > 2 and path[0] == "guidance" and path[1] in REGISTRY:
-        del path[1]
-    return {"pointer": "".join(f"/{part}" for part in path), "detail": detail, "allowed": allowed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -111,7 +112,17 @@ class JobQueue(Protocol):
         """
         ...
 
+    async def enqueue_many(
+        self, jobs: Sequence[NewJob]
+    ) -> builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict]:
+        """`enqueue` for many in one round trip; each has its own answer, those refused an exception."""
+        ...
+
     async def get(self, job_id: str) -> JobRecord | None: ...
+
+    async def statuses(self, job_ids: Sequence[str]) -> builtins.list[JobStatus | None]:
+        """The status of each job, None for one that is not there; for callers that follow many."""
+        ...
 
     async def position(self, job_id: str) -> int | None:
         """How many waiting jobs are ahead of it; None when it does not wait."""

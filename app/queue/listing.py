@@ -79,3 +79,12 @@ async def _records(redis: Redis, keys: Keys, ids: Iterable[str]) -> list[JobReco
             pipeline.hgetall(keys(Key.JOB, job_id))
         hashes = await pipeline.execute() if ids else []
     return [record(job_id, fields) for job_id, fields in zip(ids, hashes, strict=True) if fields]
+
+
+async def statuses(redis: Redis, keys: Keys, ids: Sequence[str]) -> list[JobStatus | None]:
+    """The status of each job, None for one that is not there."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for job_id in ids:
+            pipeline.hget(keys(Key.JOB, job_id), "status")
+        found = await pipeline.execute() if ids else []
+    return [None if status is None else JobStatus(status) for status in found]

@@ -11,7 +11,6 @@ import builtins
 import json
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -34,13 +33,12 @@ from app.queue.base import (
     WorkerCard,
 )
 from app.queue.events import Events
-from app.queue.keys import Key, Keys, prelude
-from app.queue.listing import page
+from app.queue.keys import Key, Keys
+from app.queue.listing import page, statuses
 from app.queue.records import arguments, compact, fresh_record, record, state_event
+from app.queue.scripts import script_texts
 from app.settings import Settings
 
-SCRIPTS = ("enqueue", "claim", "beat", "finish", "fail", "stop", "release",
-           "cancel", "retry", "delete", "sweep", "position")  # fmt: skip
 BLOCK_S = 5.0
 """The longest that one command waits at the server; below SOCKET_S, or the client would give up first."""
 SOCKET_S = 10.0
@@ -76,7 +74,7 @@ class RedisQueue:
         self._keys = Keys(prefix)
         self._max_attempts = max_attempts
         self._events = Events(self._once, self._keys, self._now)
-        head = prelude() + constants(
+        texts = script_texts(
             LEASE_MS=lease_ms,
             MAX_ATTEMPTS=max_attempts,
             BACKOFF_MS=retry_backoff_ms,
@@ -84,7 +82,7 @@ class RedisQueue:
             IDEMPOTENCY_TTL_MS=idempotency_ttl_s * 1000,
             MAX_QUEUED=max_queued,
         )
-        self._scripts = {name: self._redis.register_script(source(name, head)) for name in SCRIPTS}
+        self._scripts = {name: self._redis.register_script(text) for name, text in texts.items()}
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -141,6 +139,10 @@ class RedisQueue:
         await self._events.settled(job_id)
         fields = cast(dict[str, str], await self._redis.hgetall(self._keys(Key.JOB, job_id)))
         return record(job_id, fields) if fields else None
+
+    async def statuses(self, job_ids: Sequence[str]) -> builtins.list[JobStatus | None]:
+        """The status of each, None for one that is not there, in one round trip."""
+        return await statuses(self._redis, self._keys, job_ids)
 
     async def position(self, job_id: str) -> int | None:
         """How many jobs of its model wait before it."""
@@ -302,15 +304,3 @@ class RedisQueue:
 
     async def _run(self, name: str, args: Sequence[str | int | float], client: Any = None) -> Any:
         return await self._scripts[name]([self._keys.root], args, client)
-
-
-def source(name: str, head: str) -> str:
-    """A script's text. All but `enqueue` run when the server's memory is full, so that the queue drains."""
-    here = Path(__file__).parent
-    shebang = "#!lua\n" if name == "enqueue" else "#!lua flags=allow-oom\n"
-    return shebang + head + (here / "library.lua").read_text() + (here / f"{name}.lua").read_text()
-
-
-def constants(**numbers: int) -> str:
-    """Numbers as Lua locals."""
-    return "".join(f"local {name} = {number}\n" for name, number in numbers.items())

@@ -679,3 +679,18 @@ async def test_depth_and_ping(queue: JobQueue) -> None:
     await claim_ids(queue, room=1)
     assert await queue.depth() == {"queued": 2, "running": 1}
     assert await queue.ping() > 0
+
+
+async def test_many_are_queued_and_followed_in_one_go(open_queue: Open) -> None:
+    queue = open_queue(max_queued=3)
+    await queue.enqueue(new_job("a"))
+    jobs = [new_job("a"), new_job("a", rows=2), new_job("b"), new_job("c"), new_job("d")]
+    same, other, *fresh, late = await queue.enqueue_many(jobs)
+    assert isinstance(same, tuple)
+    assert (same[0].id, same[1]) == ("a", False)
+    assert isinstance(other, IdempotencyConflict)
+    assert [isinstance(one, tuple) and one[1] for one in fresh] == [True, True]
+    assert isinstance(late, QueueFull)
+    await queue.cancel("b")
+    assert await queue.statuses(["d", "b", "a"]) == [None, JobStatus.CANCELED, JobStatus.QUEUED]
+    assert await queue.statuses([]) == []

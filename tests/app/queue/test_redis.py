@@ -15,7 +15,8 @@ from app.jobs import RUNNING, TERMINAL, JobRecord, JobStatus
 from app.queue.base import Beat, JobRunning
 from app.queue.embedded import embedded_server
 from app.queue.keys import Key, Keys
-from app.queue.redis import SCRIPTS, RedisQueue
+from app.queue.redis import RedisQueue
+from app.queue.scripts import SCRIPTS
 from app.settings import Settings
 from tests.queued import CRASH, RESULT, new_job
 

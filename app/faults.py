@@ -1,0 +1,33 @@
+"""What pydantic finds wrong with a request, in the words of an admission refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.admission import Refusal
+from guidance import REGISTRY
+
+
+def explain(item: Mapping[str, Any]) -> Refusal:
+    """One pydantic error: where, why, and what would be allowed."""
+    path = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    context = dict(item.get("ctx", {}))
+    detail, allowed = str(item["msg"]), None
+    match item["type"]:
+        case "union_tag_invalid":
+            allowed = list(REGISTRY)
+            detail = f"there is no guidance method {context['tag']!r}; use one of: {', '.join(allowed)}"
+            path.append("method")
+        case "union_tag_not_found":
+            allowed = list(REGISTRY)
+            detail = f"guidance needs a method: one of {', '.join(allowed)}"
+            path.append("method")
+        case "extra_forbidden":
+            detail = f"there is no field {path[-1]!r} here"
+        case _:
+            allowed = {key: value for key, value in context.items() if key != "error"} or None
+    # A discriminated union puts its tag into the path; the request has no such level.
+    if len(path) > 2 and path[0] == "guidance" and path[1] in REGISTRY:
+        del path[1]
+    return Refusal("".join(f"/{part}" for part in path), detail, allowed)
