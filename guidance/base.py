@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from guidance.sources import Fidelity, Paper
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -181,24 +183,12 @@ class Trace:
     log: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Paper:
-    """Where a method comes from and how we know that ours is right."""
-
-    title: str
-    arxiv: str
-    venue: str = ""
-    compared_with: str = ""
-    largest_difference: str = ""
-    deviates: str = ""
-
-
 class Guidance(BaseModel):
     """A guidance method: a frozen, shared set of parameters plus the rule that uses them.
 
-    Subclass it in a module of its own, with `method: Literal["name"] = "name"`, `paper`, `needs`, `traces`
-    and `guide`; the registry, the API's validation and schema, the form in the browser and the contract tests
-    follow from that file.
+    Subclass it in a module of its own, with `method: Literal["name"] = "name"`, `paper`, `fidelity`,
+    `needs`, `traces` and `guide`; the registry, the API's validation and schema, the form in the browser and
+    the contract tests follow from that file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -207,6 +197,7 @@ class Guidance(BaseModel):
     summary: ClassVar[str]
     """One sentence for a person who chooses a method."""
     paper: ClassVar[Paper]
+    fidelity: ClassVar[Fidelity]
     needs: ClassVar[Needs] = Needs()
     traces: ClassVar[dict[str, Trace]] = {}
     presets: ClassVar[dict[str, dict[str, Any]]] = {}

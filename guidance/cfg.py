@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import ADVANCED, Conditions, Denoise, Guide, Limited, Needs, Paper, Prediction, Step, Trace
+from guidance.base import ADVANCED, Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +47,31 @@ class CFG(Limited):
         "Classifier-Free Diffusion Guidance",
         "2207.12598",
         "NeurIPS 2021 workshop",
-        compared_with="diffusers 0.42.1: CFG, rescale_noise_cfg, DDIMScheduler._threshold_sample",
-        largest_difference="0 for CFG and rescale (fp64)",
-        deviates="rescale and dynamic thresholding act on the estimate of the clean sample",
+    )
+    fidelity: ClassVar = Fidelity(
+        compared=(
+            Compared("diffusers 0.42.1, CFG", "library", "two predictions, scale 7.5", 0.0),
+            Compared(
+                "CFGpp-diffusion/CFGpp @ 80353525, latent_diffusion.py ddim",
+                "official code",
+                "latents of 10 DDIM steps, scales 1 and 7.5",
+                1e-13,
+            ),
+            Compared("diffusers 0.42.1, rescale_noise_cfg", "library", "two predictions, phi 0.7 and 1", 0.0),
+            Compared(
+                "diffusers 0.42.1, DDIMScheduler._threshold_sample",
+                "library",
+                "one estimate, limits 1, 1.5 and 100",
+                1e-13,
+            ),
+        ),
+        deviates=(
+            Deviation(
+                "rescale works on the estimate of the clean sample; the paper and diffusers rescale the "
+                "network's own output",
+                "one rule for every kind of network",
+            ),
+        ),
     )
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {"guidance_norm": Trace("norm of the guidance term")}

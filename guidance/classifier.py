@@ -18,11 +18,11 @@ from guidance.base import (
     Guide,
     Limited,
     Needs,
-    Paper,
     Prediction,
     Step,
     Trace,
 )
+from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,9 +61,49 @@ class Classifier(Limited):
         "Diffusion Models Beat GANs on Image Synthesis",
         "2105.05233",
         "NeurIPS 2021; EluCD: ICLR 2024",
-        compared_with="openai/guided-diffusion @ 22e0df81; AlexMaOLS/EluCD @ 0b79a4ec (DDPM, 20 steps)",
-        largest_difference="2.4e-7 in the gradients (the official code computes in fp32)",
-        deviates="ancestral samplers move the estimate, not the mean; EluCD's EDM variant is left out",
+    )
+    fidelity: ClassVar = Fidelity(
+        compared=(
+            Compared(
+                "openai/guided-diffusion @ 22e0df81, cond_fn and condition_mean",
+                "official code",
+                "gradients and means at one noise level",
+                1e-6,
+                "float32",
+            ),
+            Compared(
+                "openai/guided-diffusion @ 22e0df81, condition_score and ddim_sample",
+                "official code",
+                "one DDIM step",
+                2e-6,
+                "float32",
+            ),
+            Compared(
+                "AlexMaOLS/EluCD @ 0b79a4ec, DDPM/ design_cond_fn",
+                "official code",
+                "gradients, 4 settings of temperatures and softplus",
+                1e-6,
+                "float32",
+            ),
+            Compared(
+                "AlexMaOLS/EluCD @ 0b79a4ec, DDPM/ p_sample_loop_progressive",
+                "official code",
+                "20 ancestral steps with the sine schedule",
+                3e-6,
+                "float32",
+            ),
+        ),
+        deviates=(
+            Deviation(
+                "the gradient moves the estimate of the clean sample, also with ancestral samplers, whose "
+                "papers add variance * gradient to the mean",
+                "one rule for every sampler; for DDIM it is the papers'",
+            ),
+            Deviation(
+                "the sine schedule takes each image's own variance, EluCD's code the first sample's",
+                "an image must not depend on its neighbours",
+            ),
+        ),
     )
     needs: ClassVar = Needs(classifier=True, classes=True, grad=True)
     traces: ClassVar = {

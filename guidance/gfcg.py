@@ -19,11 +19,11 @@ from guidance.base import (
     Limited,
     Needs,
     Network,
-    Paper,
     Prediction,
     Step,
     Trace,
 )
+from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,8 +67,23 @@ class GFCG(Limited):
         "Gradient-Free Classifier Guidance for Diffusion Model Sampling",
         "2411.15393",
         "WACV 2026",
-        compared_with="a worked example; there is no official code",
-        deviates="confusion functions, modes and lag are reconstructed; the paper publishes no code",
+    )
+    fidelity: ClassVar = Fidelity(
+        compared=(
+            Compared(
+                "a worked example of our own, to six digits; there is no official code",
+                "own",
+                "confusion and scale for five logits, three confusion functions, two targets",
+                1e-6,
+            ),
+        ),
+        deviates=(
+            Deviation(
+                "the confusion functions, the modes and the lag are our reconstruction",
+                "the paper publishes no code, and says only that a classifier in inference mode gives the "
+                "reference class and the scale",
+            ),
+        ),
     )
     needs: ClassVar = Needs(classifier=True, classes=True)
     traces: ClassVar = {"confusion": Trace("confusion"), "w": Trace("scale away from the wrong class")}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from guidance.base import Conditions, Denoise, Guidance, Guide, Paper, Prediction, Step
+from guidance.base import Conditions, Denoise, Guidance, Guide, Prediction, Step
+from guidance.sources import Compared, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,9 @@ class NoGuidance(Guidance):
     title: ClassVar = "None"
     summary: ClassVar = "Plain conditional sampling: one network evaluation per step."
     paper: ClassVar = Paper("Denoising Diffusion Implicit Models", "2010.02502", "ICLR 2021")
+    fidelity: ClassVar = Fidelity(
+        (Compared("the network's own answer", "own", "one step at every level, three families", 0.0),)
+    )
 
     method: Literal["none"] = "none"
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Paper, Prediction, Step, Trace
+from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +32,25 @@ class Tangential(Limited):
         "TCFG: Tangential Damping Classifier-free Guidance",
         "2503.18137",
         "CVPR 2025",
-        compared_with="diffusers 0.42.1 tangential_classifier_free_guidance.normalized_guidance",
-        largest_difference="3.7e-5 (diffusers in fp32); 1e-12 to an SVD in fp64",
-        deviates="on noise predictions for every model family; closed form in float64",
+    )
+    fidelity: ClassVar = Fidelity(
+        compared=(
+            Compared(
+                "diffusers 0.42.1, tangential_classifier_free_guidance.normalized_guidance",
+                "library",
+                "two predictions, scales 2 and 7.5",
+                1e-4,
+                "float32",
+            ),
+            Compared("a singular value decomposition", "own", "two predictions, scale 3", 5e-14),
+        ),
+        deviates=(
+            Deviation(
+                "noise predictions are projected for every kind of network, diffusers projects whatever the "
+                "network says",
+                "one rule for every kind of network",
+            ),
+        ),
     )
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {"kept": Trace("norm of the projected over that of the unconditional noise")}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Paper, Prediction, Step, Trace
+from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +32,27 @@ class ZeroStar(Limited):
     paper: ClassVar = Paper(
         "CFG-Zero*: Improved Classifier-Free Guidance for Flow Matching Models",
         "2503.18886",
-        compared_with="WeichenFan/CFG-Zero-star @ 3162be1f optimized_scale; diffusers 0.42.1 guider",
-        largest_difference="1.1e-11 for s* (fp64); 1.7e-6 for the velocity (diffusers fits in fp32)",
-        deviates="zeroed steps skip the network; other models are guided in flow coordinates",
+    )
+    fidelity: ClassVar = Fidelity(
+        compared=(
+            Compared(
+                "WeichenFan/CFG-Zero-star @ 3162be1f, optimized_scale",
+                "official code",
+                "the fitted scale of two predictions",
+                5e-11,
+            ),
+            Compared(
+                "diffusers 0.42.1, ClassifierFreeZeroStarGuidance",
+                "library",
+                "velocities of two predictions and of three steps, the first one zeroed; scale 7.5",
+                1e-5,
+                "float32",
+            ),
+        ),
+        deviates=(
+            Deviation("zeroed steps do not ask the network", "their velocity is 0 whatever it says"),
+            Deviation("other models are guided in flow coordinates", "the rule is defined on velocities"),
+        ),
     )
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {"s_star": Trace("fitted scale of the unconditional velocity")}

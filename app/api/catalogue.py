@@ -98,6 +98,7 @@ def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
         "summary": method.summary,
         "description": (method.__doc__ or "").strip(),
         "paper": {**asdict(method.paper), "url": f"https://arxiv.org/abs/{method.paper.arxiv}"},
+        "fidelity": asdict(method.fidelity),
         "schema": method.model_json_schema(),
         "defaults": default.model_dump(mode="json") if default else {"method": name},
         "presets": method.presets,

@@ -12,7 +12,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from guidance import REGISTRY, AnyGuidance
-from guidance.base import Guidance, Needs, Paper
+from guidance.base import Guidance, Needs
+from guidance.sources import Paper
 from samplers.driver import Sampled, fitting_sampler, sample
 from samplers.models.toy import Toy
 from samplers.steps import compile_plan

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -54,15 +55,15 @@ def test_differs_from_the_diffusers_default_by_the_parallel_part_only(name: str)
         assert torch.allclose(theirs, Z[f"{name}|diffusers_default"][k], atol=1e-12, rtol=0)
 
 
-def test_follows_the_trajectory_on_the_estimate_of_x0() -> None:
+def neutral_trajectory() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The guided estimate and the next latent of each of 10 DDIM steps."""
     bars = load("cfgpp_sd15")["alphas_cumprod"]
     guidance = APG(scale=7.5, **NEUTRAL)
-    key = "traj_x0_neutral"
-    x = Z[f"{key}|init"]
+    x = Z["traj_x0_neutral|init"]
     state = guidance.start()
     # The network reads abar[t], the sampler steps with abar[t-1].
     times = list(range(901, 0, -100))
-    for k, t in enumerate(times):
+    for t in times:
         before = max(t - 1 - 100, 0)
         now, after = bars[t - 1].item(), bars[before].item()
         predictions = []
@@ -71,9 +72,14 @@ def test_follows_the_trajectory_on_the_estimate_of_x0() -> None:
             eps = (x - network.alpha * analytic.denoised(x, network, cond)) / network.sigma
             predictions.append((x - (1 - now) ** 0.5 * eps) / now**0.5)
         guided = fixed(guidance, *predictions, state)
-        assert torch.allclose(guided, Z[f"{key}|x0"][k], atol=1e-9, rtol=0)
         x = after**0.5 * guided + (1 - after) ** 0.5 * (x - now**0.5 * guided) / (1 - now) ** 0.5
-        assert torch.allclose(x, Z[f"{key}|xt"][k], atol=1e-9, rtol=0)
+        yield guided, x
+
+
+def test_follows_the_trajectory_on_the_estimate_of_x0() -> None:
+    for k, (guided, x) in enumerate(neutral_trajectory()):
+        assert torch.allclose(guided, Z["traj_x0_neutral|x0"][k], atol=1e-9, rtol=0)
+        assert torch.allclose(x, Z["traj_x0_neutral|xt"][k], atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

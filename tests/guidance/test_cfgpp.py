@@ -124,6 +124,20 @@ def official_step(
     return x + (up * noise() if up else 0.0), plain
 
 
+def official_run(sampler: str, scale: float, sigmas: list[float], noise: Noise) -> Tensor:
+    """All steps of `official_step` on the toy."""
+
+    def d(x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        level = Level(1.0, sigma, sigma)
+        pos, neg = (analytic.denoised(x, level, cond) for cond in (CONDITIONS.positive, NEGATIVE))
+        return neg + scale * (pos - neg), neg
+
+    x, old = noise.draw() * sigmas[0], None
+    for i in range(len(sigmas) - 1):
+        x, old = official_step(sampler, d, x, sigmas, i, old, noise.draw)
+    return x
+
+
 @pytest.mark.parametrize("sampler", ["euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2s_a"])
 @pytest.mark.parametrize("scale", [0.6, 1.0])
 def test_every_solver_runs_on_the_unconditional_estimate(sampler: str, scale: float) -> None:
@@ -137,16 +151,7 @@ def test_every_solver_runs_on_the_unconditional_estimate(sampler: str, scale: fl
     final = answerer.finish(
         run_plan(plan, CFGPP(scale=scale), CONDITIONS, Noise(3, (4, 4, 4), dtype=torch.float64))
     )
-
-    def d(x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-        level = Level(1.0, sigma, sigma)
-        pos, neg = (analytic.denoised(x, level, cond) for cond in (CONDITIONS.positive, NEGATIVE))
-        return neg + scale * (pos - neg), neg
-
-    noise = Noise(3, (4, 4, 4), dtype=torch.float64)
-    x, old = noise.draw() * sigmas[0], None
-    for i in range(len(spans)):
-        x, old = official_step(sampler, d, x, sigmas, i, old, noise.draw)
+    x = official_run(sampler, scale, sigmas, Noise(3, (4, 4, 4), dtype=torch.float64))
     assert torch.allclose(final.latents, x, atol=1e-11, rtol=0)
     assert answerer.evaluations == 2 * len(plan.rows) == CFGPP().nfe(plan.steps)
 

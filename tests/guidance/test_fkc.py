@@ -87,7 +87,8 @@ def golden_levels() -> list[Level]:
     return [*(Level(1.0, s, s) for s in EDM["sde_fkc|t_in"].tolist()), Level(1.0, 0.0, 0.0)]
 
 
-def test_the_sde_follows_the_official_sampler_without_correction() -> None:
+def unweighed() -> list[Tensor]:
+    """The particles at each step from the recorded noise, never weighed."""
     z = {key.removeprefix("sde_cfg|"): value for key, value in EDM.items() if key.startswith("sde_cfg|")}
     seen: list[Tensor] = []
     noise = Replay([z["init_noise"][:, 0][:, None], *z["noise"][:, :, 0][:, :, None]])
@@ -95,7 +96,11 @@ def test_the_sde_follows_the_official_sampler_without_correction() -> None:
     Answerer().finish(
         run_plan(plan_of(golden_levels()), guidance, CONDITIONS, noise, lambda row: seen.append(row.x_t))
     )
-    assert torch.allclose(torch.stack(seen), z["x_in"], atol=1e-9, rtol=1e-12)
+    return seen
+
+
+def test_the_sde_follows_the_official_sampler_without_correction() -> None:
+    assert torch.allclose(torch.stack(unweighed()), EDM["sde_cfg|x_in"], atol=1e-9, rtol=1e-12)
 
 
 def test_weights_and_choices_are_the_official_ones() -> None:
@@ -113,10 +118,11 @@ def test_weights_and_choices_are_the_official_ones() -> None:
         assert torch.allclose(after[chosen], z["x_in"][i + 1], atol=1e-9, rtol=1e-12)
 
 
-@pytest.mark.parametrize("time", ["0.9", "0.5", "0.1"])
-@pytest.mark.parametrize("power", ["1.0", "2.5"])
-def test_annealing_has_the_official_drift_and_weight(power: str, time: str) -> None:
-    """Their drift is per unit of time: `g^2 b s` and `g^2 b (b - 1) / 2 |s|^2`, where ours is per step."""
+def annealing(power: str, time: str) -> list[tuple[Tensor, Tensor]]:
+    """Ours and theirs: the drift, and the rate of the log-weight.
+
+    Their drift is per unit of time: `g^2 b s` and `g^2 b (b - 1) / 2 |s|^2`, where ours is per step.
+    """
     g, h = VE[f"ve|t{time}|g"].item(), VE[f"ve|t{time}|h"].item()
     level = Level(1.0, h**0.5, 0)
     step = Step(0, 2, level, Level(1.0, 0.9 * level.sigma, 0))
@@ -125,10 +131,17 @@ def test_annealing_has_the_official_drift_and_weight(power: str, time: str) -> N
     prediction = Answerer().finish(fkc(6, target="anneal", scale=float(power)).guide(x, step, cond, None))
     assert prediction.log_weight is not None
     drift = g * g * (prediction.denoised - x) / h
-    assert torch.allclose(drift.view(6, 2), VE[f"ve|b{power}|target|t{time}|drift_x"], atol=1e-9, rtol=1e-9)
     lasts = 2 * 0.1 * h / (g * g)  # how long the step lasts, in their time
     weight = prediction.log_weight / lasts
-    assert torch.allclose(weight, VE[f"ve|b{power}|target|t{time}|drift_a"], atol=1e-9, rtol=1e-9)
+    key = f"ve|b{power}|target|t{time}"
+    return [(drift.view(6, 2), VE[f"{key}|drift_x"]), (weight, VE[f"{key}|drift_a"])]
+
+
+@pytest.mark.parametrize("time", ["0.9", "0.5", "0.1"])
+@pytest.mark.parametrize("power", ["1.0", "2.5"])
+def test_annealing_has_the_official_drift_and_weight(power: str, time: str) -> None:
+    for ours, theirs in annealing(power, time):
+        assert torch.allclose(ours, theirs, atol=1e-9, rtol=1e-9)
 
 
 def exact(target: str, b: float) -> Tensor:

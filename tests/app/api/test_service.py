@@ -31,6 +31,11 @@ async def test_catalogue(api: httpx.AsyncClient) -> None:
         assert method["title"]
         assert method["summary"]
         assert method["paper"]["arxiv"]
+        assert set(method["fidelity"]) == {"compared", "deviates"}
+        for compared in method["fidelity"]["compared"]:
+            assert compared["reference"]
+            assert compared["largest_difference"] < 1e-3
+        assert all(deviation["where"] and deviation["why"] for deviation in method["fidelity"]["deviates"])
         assert method["schema"]["additionalProperties"] is False
         assert (await api.get(f"/v1/guidance/{method['id']}")).json() == method
     assert {sampler["id"] for sampler in (await api.get("/v1/samplers")).json()["data"]} == set(CARDS)
