@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samplers.driver import Sampled, sample
+    from samplers.inversion import edit, invert
     from samplers.models import load
 
-__all__ = ["Sampled", "load", "sample"]
+__all__ = ["Sampled", "edit", "invert", "load", "sample"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from samplers import driver
 
         return getattr(driver, name)
+    if name in ("edit", "invert"):
+        from samplers import inversion
+
+        return getattr(inversion, name)
     if name == "load":
         from samplers.models import load
 

@@ -54,6 +54,20 @@ CARDS: dict[str, SamplerCard] = {
 """Wire name -> card."""
 
 
+def inversion_problems(guidance: Guidance, sampler: SamplerCard) -> list[str]:
+    """Why a picture cannot be inverted with this guidance and sampler; empty where it can."""
+    found: list[str] = []
+    if sampler.stochastic or sampler.order > 1:
+        fit = ", ".join(card.name for card in CARDS.values() if not card.stochastic and card.order == 1)
+        found.append(f"sampler {sampler.name!r} cannot be run backwards; use one of: {fit}")
+    if guidance.population() is not None or guidance.start() is not None:
+        found.append(
+            f"guidance {guidance.method!r} remembers earlier steps, which an inversion meets in reverse; use "
+            "one without memory, like cfgpp or cfg"
+        )
+    return found
+
+
 def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Collection[str]) -> list[str]:
     """Why this guidance cannot run with this sampler on a model of `family` that `has` these extras.
 

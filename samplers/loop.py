@@ -61,6 +61,7 @@ def run(
     after each row. ValueError where the method breaks its contract; FloatingPointError where the result is
     not finite.
     """
+    guidance = guidance.planned(plan.steps)
     population = guidance.population()
     state = guidance.start()
     trace = TraceLog(guidance.traces, guidance.method)
@@ -72,7 +73,8 @@ def run(
         _check(prediction, x, guidance)
         denoised = prediction.denoised.detach().to(x.dtype)
         renoise = denoised if prediction.renoise is None else prediction.renoise.detach().to(x.dtype)
-        x_s = advance(row, x, denoised, renoise, history, noise.draw() if row.noise else None)
+        kept, noisy = (renoise, denoised) if plan.upward else (denoised, renoise)
+        x_s = advance(row, x, kept, noisy, history, noise.draw() if row.noise else None)
         history = [renoise, *history[:1]]
         scalars = dict(prediction.trace)
         due = False

@@ -57,10 +57,14 @@ def vp_level(sigma_ve: float, timestep: float) -> Level:
     return Level(alpha, sigma_ve * alpha, timestep)
 
 
+def _too_many(steps: int) -> str:
+    return f"{steps} steps are too many for this model's noise schedule; use fewer"
+
+
 def _chain(levels: list[Level]) -> Spans:
     spans = tuple(pairwise(levels))
     if any(now.sigma_ve <= then.sigma_ve for now, then in spans):
-        raise ValueError(f"{len(spans)} steps are too many for this model's noise schedule; use fewer")
+        raise ValueError(_too_many(len(spans)))
     return spans
 
 
@@ -69,6 +73,8 @@ def _ddim(built: Any) -> Schedule:
     abar = built.alphas_cumprod.double().numpy()
     final = float(built.final_alpha_cumprod)
     stride = built.config.num_train_timesteps // built.num_inference_steps
+    if int(built.timesteps.max()) >= len(abar):  # "leading" with an offset, at one step per training step
+        raise ValueError(_too_many(built.num_inference_steps))
 
     def at(timestep: int) -> Level:
         kept = float(abar[timestep]) if timestep >= 0 else final

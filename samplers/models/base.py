@@ -66,6 +66,10 @@ class Model(Protocol):
         """Latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1], float32."""
         ...
 
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) in [-1, 1] -> latents (N, C, h, w), float32; `decode` the other way round."""
+        ...
+
     def classify(
         self,
         images: Tensor,

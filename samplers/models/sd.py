@@ -198,6 +198,14 @@ class StableDiffusion:
             images = self._vae.decode(z.to(self._vae.dtype), return_dict=False)[0].float()
         return images if grad else images.clamp(-1, 1)
 
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """The autoencoder's latents, the mean where it gives a distribution."""
+        config = self._vae.config
+        encoded = self._vae.encode(images.to(self.device, self._vae.dtype))
+        z = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        return (z.float() - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+
     def classify(
         self,
         images: Tensor,

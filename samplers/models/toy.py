@@ -137,6 +137,12 @@ class Toy:
         """`tanh` of the first three channels, each cell a square of `factor` pixels."""
         return torch.tanh(functional.interpolate(latents[:, :3], scale_factor=self.factor, mode="nearest"))
 
+    def encode_images(self, images: Tensor) -> Tensor:
+        """What `decode` shows as these pictures: their cells' `atanh`. For three channels only."""
+        if self._channels != 3:
+            raise ValueError(f"a picture has three channels; this model has {self._channels}")
+        return self._cells(images.to(self.dtype)).to(images.dtype)
+
     def classify(
         self,
         images: Tensor,
@@ -149,7 +155,7 @@ class Toy:
         Without `labels`: all named conditions except the empty one, in their order.
         """
         labels = labels or [self.cond(name) for name in self.weights if name]
-        x = torch.atanh(functional.avg_pool2d(images.to(self.dtype), self.factor).clamp(-1 + 1e-6, 1 - 1e-6))
+        x = self._cells(images.to(self.dtype))
         one, zero = self._column([1.0]), self._column([0.0])
         alpha, sigma = (one, zero) if level is None else (level.alpha * one, level.sigma * one)
         columns = [
@@ -183,6 +189,9 @@ class Toy:
         v = (alpha * self._spread(network)) ** 2 + sigma**2
         far = (x.unsqueeze(-1) - alpha.unsqueeze(-1) * self._means) ** 2
         return weights.log().view(len(conds), 1, 1, 1, -1) - far / (2 * v).unsqueeze(-1)
+
+    def _cells(self, images: Tensor) -> Tensor:
+        return torch.atanh(functional.avg_pool2d(images, self.factor).clamp(-1 + 1e-6, 1 - 1e-6))
 
     def _spread(self, network: Network) -> float:
         return self._std * (1.6 if network == "weak" else 1.0)

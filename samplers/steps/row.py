@@ -54,12 +54,16 @@ class Plan:
     rows: tuple[Row, ...]
     init_scale: float
     """The run starts from `init_scale` times standard normal noise."""
+    upward: bool = False
+    """An inversion, from clean to noise: steps count down, and the two estimates change their roles."""
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """What guidance is told of each row; the two rows of a two-evaluation step share an index."""
         indices = list(accumulate((row.began is None for row in self.rows), initial=-1))[1:]
         total = indices[-1] + 1
+        if self.upward:
+            indices = [total - 1 - i for i in indices]
         return tuple(
             Step(i, total, row.now, row.next, row.began) for i, row in zip(indices, self.rows, strict=True)
         )
