@@ -6,7 +6,7 @@
 
 Every call may be repeated without harm, and is, when the connection breaks: jobs are created under an id made
 here, so that sending one twice runs it once. What each call does is in `app.calls`; the two
-clients only differ in how they send and wait.
+clients only differ in how they send and wait. `BatchClient`, for very many, speaks to the queue instead.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Self, TypeVar, Unpack
 import httpx
 
 from app import calls
+from app.batch import BatchClient
 from app.calls import (
     SILENCE_S,
     ApiError,
@@ -37,7 +38,8 @@ from app.calls import (
     wire,
 )
 
-__all__ = ["ApiError", "AsyncClient", "Client", "Event", "Job", "JobFailed", "JobImage", "NoAnswer"]
+__all__ = ["ApiError", "AsyncClient", "BatchClient", "Client", "Event", "Job", "JobFailed", "JobImage",
+           "NoAnswer"]  # fmt: skip
 
 URL = "http://127.0.0.1:8000"
 T = TypeVar("T")

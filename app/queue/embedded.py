@@ -61,6 +61,17 @@ def embedded_server(data_dir: Path) -> Generator[str]:
         stop(process)
 
 
+def running_server(data_dir: Path) -> str:
+    """The URL of the server that a running service embeds. Raises NoServer when none runs there."""
+    url = f"unix://{socket_path(data_dir.resolve())}"
+    if not answers(url):
+        raise NoServer(
+            f"no service runs in {data_dir}; start one with `lodestar serve`, give its --data-dir, or name "
+            "its queue: --redis-url redis://host:6379"
+        )
+    return url
+
+
 def socket_path(data_dir: Path) -> Path:
     """`redis.sock` in the directory or, where that path is too long for a socket, in a short private one."""
     path = data_dir / "redis.sock"

@@ -45,22 +45,13 @@ class LocalStorage:
         return self._root.joinpath(*parts)
 
     def _put(self, path: Path, data: bytes) -> None:
-        """Write beside, flush to disk, rename, flush the directory: a crash leaves old or new."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            with beside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+            write_whole(path, data)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(errno.ENOSPC, f"the disk is full below {self._root}") from error
             raise
-        finally:
-            beside.unlink(missing_ok=True)
-        flush_directory(path.parent)
 
     def _get(self, path: Path) -> bytes | None:
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -78,6 +69,20 @@ class LocalStorage:
         self._put(self._root / "check", b"writable")
         if shutil.disk_usage(self._root).free < CHECK_BYTES:
             raise OSError(errno.ENOSPC, f"the disk is full below {self._root}")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, flush to disk, rename, flush the directory: a crash leaves old or new."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    flush_directory(path.parent)
 
 
 def flush_directory(path: Path) -> None:
