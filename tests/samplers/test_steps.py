@@ -7,7 +7,8 @@ diffusers keeps levels in float32; differences are relative to the largest value
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import diffusers
@@ -20,7 +21,7 @@ from guidance.none import NoGuidance
 from samplers.cards import CARDS, Family
 from samplers.loop import run
 from samplers.noise import Noise
-from samplers.steps import compile_plan
+from samplers.steps import Plan, compile_plan
 from samplers.steps.euler_a import split
 from tests.conftest import SD_SCHEDULER
 
@@ -60,9 +61,8 @@ def estimate(x: Tensor, level: Level, prediction: str) -> Tensor:
             return (x - level.sigma * out) / level.alpha
 
 
-def ours(sampler: str, steps: int, family: Family, config: Mapping[str, Any]) -> Tensor:
-    plan = compile_plan(sampler, steps, family, config)
-    prediction = "flow" if family == "flow" else config["prediction_type"]
+def finish(plan: Plan, denoise: Callable[[Tensor, Level], Tensor]) -> Tensor:
+    """Drive one unguided run to its latents."""
     sampling = run(plan, NoGuidance(), NOBODY, Noise(SEED, SHAPE, dtype=torch.float64))
     answer: Any = None
     while True:
@@ -71,7 +71,13 @@ def ours(sampler: str, steps: int, family: Family, config: Mapping[str, Any]) ->
         except StopIteration as stop:
             return stop.value.latents
         assert isinstance(ask, Denoise)
-        answer = [estimate(ask.x_t, ask.level, prediction)]
+        answer = [denoise(ask.x_t, ask.level)]
+
+
+def ours(sampler: str, steps: int, family: Family, config: Mapping[str, Any]) -> Tensor:
+    prediction = "flow" if family == "flow" else config["prediction_type"]
+    plan = compile_plan(sampler, steps, family, config)
+    return finish(plan, lambda x, level: estimate(x, level, prediction))
 
 
 def theirs(scheduler: Any, steps: int, scale_start: bool = True) -> Tensor:
@@ -130,7 +136,7 @@ def test_dpmpp_2s_a_is_the_published_algorithm() -> None:
     def at(x_ve: Tensor, level: Level) -> Tensor:
         return estimate(x_ve * level.alpha, level, "epsilon")
 
-    for i, (now, then) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (now, then) in enumerate(pairwise(levels)):
         if then.sigma == 0:
             x = at(x, now)
             break
@@ -156,13 +162,8 @@ def test_sde_has_the_marginals_drift_and_spread() -> None:
 @pytest.mark.parametrize("sampler", [name for name, card in CARDS.items() if "vp" in card.families])
 def test_every_solver_lands_on_an_estimate_that_stays(sampler: str) -> None:
     plan = compile_plan(sampler, 10, "vp", CONFIGS["v, trailing"] | {"set_alpha_to_one": True})
-    sampling = run(plan, NoGuidance(), NOBODY, Noise(SEED, SHAPE, dtype=torch.float64))
     target = torch.full((1, *SHAPE), 0.7, dtype=torch.float64)
-    next(sampling)
-    with pytest.raises(StopIteration) as stop:
-        while True:
-            sampling.send([target])
-    assert torch.allclose(stop.value.value.latents, target, atol=1e-9)
+    assert torch.allclose(finish(plan, lambda x, level: target), target, atol=1e-9)
 
 
 def test_errors_say_what_would_work() -> None:

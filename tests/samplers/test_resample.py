@@ -1,0 +1,36 @@
+"""Systematic resampling and the effective sample size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from samplers.resample import ess, systematic
+
+
+def test_ess_counts_the_particles_that_matter() -> None:
+    assert ess(torch.zeros(8)) == pytest.approx(8)
+    assert ess(torch.tensor([0.0, -1000.0, -1000.0])) == pytest.approx(1)
+    assert ess(torch.tensor([2.0, 2.0, -1000.0, -1000.0])) == pytest.approx(2)
+    assert ess(torch.tensor([1e4, 1e4])) == pytest.approx(2)  # in log space nothing overflows
+
+
+def test_equal_weights_keep_every_particle() -> None:
+    assert sorted(systematic(torch.zeros(5), 0.37).tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("u", [0.01, 0.23, 0.61, 0.999])
+def test_each_gets_its_share_rounded_up_or_down(u: float) -> None:
+    weights = torch.tensor([0.5, 0.05, 0.3, 0.15], dtype=torch.float64)
+    counts = torch.bincount(systematic(weights.log(), u), minlength=4)
+    assert int(counts.sum()) == 4
+    assert bool(((counts - 4 * weights).abs() < 1).all())
+
+
+def test_it_is_unbiased_over_u() -> None:
+    weights = torch.tensor([0.6, 0.1, 0.25, 0.05], dtype=torch.float64)
+    grid = [(i + 0.5) / 400 for i in range(400)]
+    survivors = torch.cat([systematic(weights.log(), u) for u in grid])
+    assert torch.allclose(
+        torch.bincount(survivors, minlength=4) / 400, (4 * weights).float(), atol=0.02, rtol=0
+    )
