@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from app.settings import Settings
+from app.batch.command import batch
+from app.console import Catalogue, DataDir, Redis, fail, guidance_of, read_settings, table
 from guidance import REGISTRY
 
 cli = typer.Typer(
@@ -23,11 +21,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-REDIS = ["LODESTAR_REDIS_URL", "REDIS_URL"]
-Catalogue = Annotated[Path | None, typer.Option(help="a models.toml; without it, the built-in models")]
-DataDir = Annotated[Path | None, typer.Option(help="where pictures and the queue lie (data)")]
-Redis = Annotated[str | None, typer.Option(envvar=REDIS, help="redis://...; without it, one is embedded")]
+cli.add_typer(batch, name="batch")
 
 
 @cli.command()
@@ -65,19 +59,17 @@ def serve(
 @cli.command()
 def worker(data_dir: DataDir = None, redis_url: Redis = None, catalogue: Catalogue = None) -> None:
     """Run one more worker for a running service; for one on this machine, its --data-dir is enough."""
-    from app.queue.embedded import answers, socket_path
+    from app.queue.embedded import NoServer, running_server
     from app.supervisor import PARENT
 
     if parent := os.environ.get(PARENT):
         end_with(int(parent))
     settings = read_settings(data_dir=data_dir, redis_url=redis_url, catalogue=catalogue)
     if settings.redis_url is None:
-        url = f"unix://{socket_path(settings.data_dir.resolve())}"
-        if not answers(url):
-            fail(
-                f"no service runs in {settings.data_dir}; start one with `lodestar serve`, give its "
-                "--data-dir, or name its queue: --redis-url redis://host:6379"
-            )
+        try:
+            url = running_server(settings.data_dir)
+        except NoServer as error:
+            fail(str(error))
         settings = settings.model_copy(update={"redis_url": url})
     from workers.worker import main
 
@@ -165,40 +157,6 @@ def catalogue(catalogue: Catalogue = None) -> None:
     )
 
 
-def guidance_of(method: str | None, scale: float | None, assignments: Sequence[str]) -> dict[str, Any] | None:
-    """The guidance part of a request. Exits when a parameter has no method, or is none."""
-    values: dict[str, Any] = {} if scale is None else {"scale": scale}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not (key and equals):
-            fail(f"--set takes KEY=VALUE, as in --set eta=0.5, not {assignment!r}")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    if method is None:
-        if values:
-            fail("--scale and --set belong to a method: add --guidance, as in --guidance apg --scale 10")
-        return None
-    return {"method": method, **values}
-
-
-def read_settings(**given: Any) -> Settings:
-    """The settings, with those of the command line first. Exits when one is wrong, naming it."""
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        fail("; ".join(f"{_source(str(one['loc'][0]), given)}: {one['msg']}" for one in error.errors()))
-    return settings.model_copy(update={"redis_url": settings.redis_url or None})
-
-
-def _source(setting: str, given: Mapping[str, Any]) -> str:
-    """Where a setting came from, as the person knows it."""
-    if given.get(setting) is not None:
-        return f"--{setting.replace('_', '-')}"
-    return f"LODESTAR_{setting.upper()}"
-
-
 def end_with(parent: int) -> None:
     """Be told to stop when the parent is gone, however it went (on Linux at once)."""
     if sys.platform == "linux":
@@ -208,21 +166,6 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         fail("the process that started this worker is gone")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns."""
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    typer.echo()
-
-
-def fail(message: str) -> NoReturn:
-    """Say why not, and exit with 1."""
-    typer.echo(f"lodestar: {message}", err=True)
-    raise typer.Exit(1)
 
 
 def main() -> None:
