@@ -217,6 +217,10 @@ class Guidance(BaseModel):
         """What this instance needs: `needs`, or less (or more) where that depends on its parameters."""
         return self.needs
 
+    def planned(self, steps: Sequence[Step]) -> Self:
+        """This instance for a run along `steps`: what follows from the schedule gets its value."""
+        return self
+
     def population(self) -> Population | None:
         """The particles that the loop keeps per image; None for one sample per image."""
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from guidance.base import Conditions, Denoise, Guidance, Guide, Needs, Prediction, Step, Trace
+from guidance.base import ADVANCED, Conditions, Denoise, Guidance, Guide, Needs, Prediction, Step, Trace
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
@@ -84,6 +84,27 @@ class CFGPP(Guidance):
         "theory does not cover and only few steps (about 20 or less) bear",
     )
 
+    cfg_scale: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="a CFG scale instead of lambda: lambda is then what is as strong on the average over the "
+        "schedule's steps",
+        json_schema_extra=ADVANCED,
+    )
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        if self.cfg_scale is not None and self.scale != type(self).model_fields["scale"].default:
+            raise ValueError("give scale (lambda) or cfg_scale (w), not both")
+        return self
+
+    def planned(self, steps: Sequence[Step]) -> Self:
+        if self.cfg_scale is None:
+            return self
+        scale = self.matching(self.cfg_scale, steps).scale
+        return self.model_copy(update={"scale": scale, "cfg_scale": None})
+
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: None) -> Guide:
         pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
         delta = pos - neg
@@ -96,10 +117,13 @@ class CFGPP(Guidance):
 
         A first-order step of CFG++ from sigma to sigma' (in units of alpha) is a step of CFG at the scale
         `lambda * sigma / (sigma - sigma')`, so the factor depends on the schedule and is no constant.
+        ValueError where no step lowers sigma.
         """
         moving = [step for step in steps if step.next.sigma_ve < step.now.sigma_ve]
         gains = [equivalent_cfg_scale(1.0, step) for step in moving]
-        return cls(scale=cfg_scale * len(gains) / sum(gains))
+        if not gains:
+            raise ValueError("lambda follows from a CFG scale only where the steps lower the noise")
+        return cls.model_validate({}).model_copy(update={"scale": cfg_scale * len(gains) / sum(gains)})
 
 
 def equivalent_cfg_scale(scale: float, step: Step) -> float:

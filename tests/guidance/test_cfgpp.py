@@ -18,6 +18,7 @@ from samplers.loop import run as run_plan
 from samplers.models.toy import Toy
 from samplers.noise import Noise
 from samplers.schedule import Schedule
+from samplers.steps import ddim
 from samplers.steps.row import Plan
 from tests import analytic
 from tests.analytic import (
@@ -268,6 +269,28 @@ def test_lambda_follows_from_a_cfg_scale_and_the_schedule() -> None:
     assert CFGPP.matching(5.0, steps_of(levels)).scale == pytest.approx(
         5 * CFGPP.matching(1.0, steps_of(levels)).scale
     )
+
+
+def test_a_cfg_scale_becomes_lambda_when_the_steps_are_known() -> None:
+    levels = vp_levels(20)
+    asked = CFGPP(cfg_scale=7.5)
+    planned = asked.planned(steps_of(levels))
+    assert planned.scale == CFGPP.matching(7.5, steps_of(levels)).scale != 0.6
+    assert planned.cfg_scale is None
+    assert planned.planned(steps_of(vp_levels(5))) == planned
+    assert CFGPP(scale=0.3).planned(steps_of(levels)) == CFGPP(scale=0.3)
+    spans = tuple(pairwise(levels))
+    plan = Plan(tuple(ddim.table(Schedule(spans, 1.0, lambda s: Level(1.0, s, s)))), 1.0)
+
+    def sampled(guidance: CFGPP) -> Tensor:
+        noise = Noise(3, (4, 4, 4), dtype=torch.float64)
+        return Answerer().finish(run_plan(plan, guidance, CONDITIONS, noise)).latents
+
+    assert torch.equal(sampled(asked), sampled(planned))
+    with pytest.raises(ValidationError, match="not both"):
+        CFGPP(cfg_scale=7.5, scale=0.4)
+    with pytest.raises(ValueError, match="lower the noise"):
+        CFGPP.matching(7.5, steps_of(levels[::-1]))
 
 
 def test_both_conditions_are_always_asked_for() -> None:
