@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer
 from training import settings, text, unet
 from training.data import Backgrounds
 from training.export import load
-from training.schedule import Average, Clock, rate
+from training.schedule import Average, Checkpoint, Clock, rate
 
 
 def pattern(picture: Tensor, squares: int) -> Tensor:
@@ -43,19 +43,11 @@ def main() -> None:
     model = model.to(device)
     average = Average(model)
     optimiser = torch.optim.AdamW(model.parameters(), own["lr"], weight_decay=0.01, fused=True)
-    path = args.runs / "controlnet.pt"
-    step, spent_s = 0, 0.0
-    if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent_s = state["step"], state["spent_s"]
-    start = step
-    clock = Clock(own["minutes"] * 60, spent_s)
+    kept = Checkpoint(args.runs / "controlnet.pt", model, average, optimiser, device)
+    step = kept.step
+    clock = Clock(own["minutes"] * 60, kept.spent_s)
     alphas_bar = unet.scheduler(config["unet"]).alphas_cumprod.to(device)
-    saved_s = clock.spent_s
-    for step, bar in clock.steps(start, "controlnet"):
+    for step, bar in clock.steps(kept.step, "controlnet"):
         for group in optimiser.param_groups:
             group["lr"] = own["lr"] * rate(clock.share, step)
         many = own["batch"]
@@ -89,10 +81,8 @@ def main() -> None:
         average.update(model, step)
         if step % 20 == 0:
             bar.set_postfix_str(f" step {step} loss {loss.item():.4f}")
-        if clock.spent_s - saved_s > 120:
-            saved_s = clock.spent_s
-            unet.checkpoint(path, model, average, optimiser, step, clock.spent_s)
-    unet.checkpoint(path, model, average, optimiser, step, clock.spent_s)
+        kept.save(step, clock.spent_s, every_s=120)
+    kept.save(step, clock.spent_s)
     average.model.half().save_pretrained(args.runs / "controlnet_qr", safe_serialization=True)
 
 

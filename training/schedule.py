@@ -66,3 +66,29 @@ def save(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
+
+
+class Checkpoint:
+    """A run's model, average and optimiser at `path`; found there, they are taken up where they were left."""
+
+    def __init__(
+        self, path: Path, model: nn.Module, average: Average, optimiser: torch.optim.Optimizer, device: str
+    ) -> None:
+        self.path = path
+        self.parts: dict[str, Any] = {"model": model, "average": average.model, "optimiser": optimiser}
+        self.step, self.spent_s, self.saved_s = 0, 0.0, 0.0
+        self.state: dict[str, Any] = {}
+        if path.exists():
+            self.state = torch.load(path, map_location=device, weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(self.state[name])
+            self.step, self.spent_s = self.state["step"], self.state["spent_s"]
+            self.saved_s = self.spent_s
+
+    def save(self, step: int, spent_s: float, every_s: float = 0.0, **more: Any) -> None:
+        """Store everything and `more`, unless that happened less than `every_s` seconds ago."""
+        if spent_s - self.saved_s < every_s:
+            return
+        self.saved_s = spent_s
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        save(self.path, states | {"step": step, "spent_s": spent_s} | more)

@@ -19,7 +19,7 @@ from transformers import (
 
 from training import settings, text
 from training.data import Backgrounds
-from training.schedule import Average, Clock, rate, save
+from training.schedule import Average, Checkpoint, Clock, rate
 
 
 def build(config: dict, size: int, length: int, tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -83,31 +83,10 @@ def main() -> None:
     optimiser = torch.optim.AdamW(
         model.parameters(), own["lr"], betas=(0.9, 0.98), weight_decay=0.05, fused=True
     )
-    path = args.runs / "scorer.pt"
-    step, spent_s = 0, 0.0
-    if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent_s = state["step"], state["spent_s"]
-    start = step
-    clock = Clock(own["minutes"] * 60, spent_s)
-
-    def checkpoint() -> None:
-        save(
-            path,
-            {
-                "model": model.state_dict(),
-                "average": average.model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "spent_s": clock.spent_s,
-            },
-        )
-
-    saved_s = clock.spent_s
-    for step, bar in clock.steps(start, "scorer"):
+    kept = Checkpoint(args.runs / "scorer.pt", model, average, optimiser, device)
+    step = kept.step
+    clock = Clock(own["minutes"] * 60, kept.spent_s)
+    for step, bar in clock.steps(kept.step, "scorer"):
         for group in optimiser.param_groups:
             group["lr"] = own["lr"] * rate(clock.share, step)
         index, colour = source.choose(own["batch"])
@@ -126,10 +105,8 @@ def main() -> None:
         average.update(model, step)
         if step % 20 == 0:
             bar.set_postfix_str(f" step {step} loss {loss.item():.3f}")
-        if clock.spent_s - saved_s > 60:
-            saved_s = clock.spent_s
-            checkpoint()
-    checkpoint()
+        kept.save(step, clock.spent_s, every_s=60)
+    kept.save(step, clock.spent_s)
     export(average.model, tokenizer, size, args.runs / "scorer")
 
 

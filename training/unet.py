@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from training import settings, text, vae
 from training.data import COLOUR_NAMES, Backgrounds
-from training.schedule import Average, Clock, rate, save
+from training.schedule import Average, Checkpoint, Clock, rate, save
 
 
 def build(config: dict, channels: int, size: int, width: int) -> UNet2DConditionModel:
@@ -148,23 +148,16 @@ def main() -> None:
     optimiser = torch.optim.AdamW(
         model.parameters(), own["lr"], betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    path = args.runs / "unet.pt"
-    step, spent_s, weak_kept = 0, 0.0, (args.runs / "weak.pt").exists()
-    if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent_s = state["step"], state["spent_s"]
-    start = step
-    clock = Clock(own["minutes"] * 60, spent_s)
+    weak_kept = (args.runs / "weak.pt").exists()
+    kept = Checkpoint(args.runs / "unet.pt", model, average, optimiser, device)
+    step = kept.step
+    clock = Clock(own["minutes"] * 60, kept.spent_s)
     alphas_bar = scheduler(own).alphas_cumprod.to(device)
     forward = torch.compile(model) if fast else model
     generator = torch.Generator(device).manual_seed(seed + step)
     losses: list[Tensor] = []
-    saved_s = clock.spent_s
     log = (args.runs / "unet.csv").open("a", buffering=1)
-    for step, bar in clock.steps(start, "unet"):
+    for step, bar in clock.steps(kept.step, "unet"):
         for group in optimiser.param_groups:
             group["lr"] = own["lr"] * rate(clock.share, step, own["warm_steps"])
         x0, index, colour = data.next(own["batch"])
@@ -195,30 +188,8 @@ def main() -> None:
         if not weak_kept and clock.share > own["weak"]:
             save(args.runs / "weak.pt", {"average": average.model.state_dict(), "step": step})
             weak_kept = True
-        if clock.spent_s - saved_s > own["save_s"]:
-            saved_s = clock.spent_s
-            checkpoint(path, model, average, optimiser, step, clock.spent_s)
-    checkpoint(path, model, average, optimiser, step, clock.spent_s)
-
-
-def checkpoint(
-    path: Path,
-    model: nn.Module,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    spent_s: float,
-) -> None:
-    save(
-        path,
-        {
-            "model": model.state_dict(),
-            "average": average.model.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "spent_s": spent_s,
-        },
-    )
+        kept.save(step, clock.spent_s, own["save_s"])
+    kept.save(step, clock.spent_s)
 
 
 if __name__ == "__main__":

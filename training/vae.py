@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from training import settings
 from training.data import Backgrounds
-from training.schedule import Average, Clock, rate, save
+from training.schedule import Average, Checkpoint, Clock, rate
 
 
 def build(config: dict) -> AutoencoderTiny:
@@ -91,33 +91,11 @@ def main() -> None:
     optimiser = torch.optim.AdamW(
         model.parameters(), own["lr"], betas=(0.9, 0.98), weight_decay=1e-3, fused=True
     )
-    path = args.runs / "vae.pt"
-    step, spent_s, frozen = 0, 0.0, False
-    if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent_s, frozen = state["step"], state["spent_s"], state["frozen"]
-        model.encoder.requires_grad_(not frozen)
-    start = step
-    clock = Clock(own["minutes"] * 60, spent_s)
-
-    def checkpoint() -> None:
-        save(
-            path,
-            {
-                "model": model.state_dict(),
-                "average": average.model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "spent_s": clock.spent_s,
-                "frozen": frozen,
-                "config": own,
-            },
-        )
-
-    for step, bar in clock.steps(start, "vae"):
+    kept = Checkpoint(args.runs / "vae.pt", model, average, optimiser, device)
+    step, frozen = kept.step, kept.state.get("frozen", False)
+    model.encoder.requires_grad_(not frozen)
+    clock = Clock(own["minutes"] * 60, kept.spent_s)
+    for step, bar in clock.steps(kept.step, "vae"):
         if not frozen and clock.share > own["freeze"]:
             # From here the encoder rests at its averaged, standardised self.
             model.load_state_dict(average.model.state_dict())
@@ -150,9 +128,8 @@ def main() -> None:
         average.update(model, step)
         if step % 50 == 0:
             bar.set_postfix_str(f" step {step} loss {loss.item():.4f} L1 {(x - y).abs().mean().item():.4f}")
-        if step % 100 == 99:
-            checkpoint()
-    checkpoint()
+        kept.save(step, clock.spent_s, every_s=60, frozen=frozen, config=own)
+    kept.save(step, clock.spent_s, frozen=frozen, config=own)
 
 
 if __name__ == "__main__":
