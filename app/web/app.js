@@ -5,7 +5,7 @@ import { addArm, guidances, setArms, setMethods, showErrors } from "/static/arms
 import { byId, make } from "/static/dom.js";
 import { finish, plots, show, startGrid, table, wipe } from "/static/results.js";
 
-const EXAMPLES = ["a red apple, 3d", "tiger face, flat, on a blue background", "a red heart, 3d", "grinning face, fluent", "a strawberry, fluent", "a frog, noto, on a black background"];
+const EXAMPLES = ["a red apple, 3d", "a red heart, 3d", "grinning face, fluent", "a strawberry, fluent", "a panda, flat, on a green background", "a frog, 3d, on a black background"];
 const WORKED = [{ method: "cfg", scale: 4 }, { method: "cfgpp", scale: 0.6 }, { method: "apg", scale: 6 }];
 const FIELDS = ["prompt", "negative_prompt", "model", "sampler", "steps", "seed"];
 let models = [];
@@ -66,6 +66,7 @@ async function run() {
   const chosen = guidances();
   remember(chosen);
   const handles = startGrid(chosen);
+  if (matchMedia("(max-width: 820px)").matches) byId("results").scrollIntoView(); // it lies below the form
   say(chosen.length > 1 ? `${chosen.length} arms from the same noise…` : "Working…");
   busy(true);
   const jobs = await Promise.all(chosen.map((guidance, index) => runArm(guidance, index, handles[index])));

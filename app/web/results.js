@@ -49,7 +49,7 @@ export function finish(handle, job) {
     handle.image.alt = `${job.resolved.prompt}, ${title(job.resolved.guidance.method)}, seed ${image.seed}`;
     handle.image.classList.toggle("small", image.width < 200);
   }
-  const seconds = job.timings ? `, ${(job.timings.denoise_ms / 1000).toFixed(2)} s of denoising` : "";
+  const seconds = job.timings ? ` in ${(job.timings.denoise_ms / 1000).toFixed(2)} s` : "";
   handle.note.textContent =
     job.status === "succeeded" ? `${job.nfe.model} evaluations${seconds}` : `${job.status}: ${job.error?.message ?? "stopped"}`;
   const spec = JSON.stringify(job.input, null, 1);
