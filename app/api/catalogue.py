@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -13,9 +14,14 @@ from app.api.errors import Problem
 from app.catalogue import Catalogue, ModelCard
 from app.scores import METRIC_CARDS
 from guidance import REGISTRY, Guidance
+from guidance.base import Level, Step
 from samplers.cards import CARDS, problems
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
+
+LEVEL = Level(alpha=0.5**0.5, sigma=0.5**0.5, timestep=0)
+SOME_STEPS = [Step(index, 100, LEVEL, LEVEL) for index in range(100)]
+"""Over these the catalogue counts what a method costs, per step, at most."""
 
 
 class Listed(BaseModel):
@@ -88,8 +94,6 @@ def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
     name = method.model_fields["method"].default
     default = _default(method)
     needs = default.requires() if default else method.needs
-    population = default.population() if default else None
-    rows = (2 if needs.negative else 1) * (population.particles if population else 1)
     return {
         "id": name,
         "object": "guidance",
@@ -102,7 +106,7 @@ def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
         "schema": method.model_json_schema(),
         "defaults": default.model_dump(mode="json") if default else {"method": name},
         "presets": method.presets,
-        "evaluations_per_step": rows,
+        "evaluations_per_step": math.ceil(default.nfe(SOME_STEPS) / len(SOME_STEPS)) if default else None,
         "needs": [need for need, needed in asdict(needs).items() if needed],
         "traces": {key: asdict(trace) for key, trace in method.traces.items()},
         "models": {card.id: fits(default, card) for card in catalogue.models.values() if default is not None},

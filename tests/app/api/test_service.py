@@ -38,6 +38,8 @@ async def test_catalogue(api: httpx.AsyncClient) -> None:
         assert all(deviation["where"] and deviation["why"] for deviation in method["fidelity"]["deviates"])
         assert method["schema"]["additionalProperties"] is False
         assert (await api.get(f"/v1/guidance/{method['id']}")).json() == method
+    costs = {method["id"]: method["evaluations_per_step"] for method in methods["data"]}
+    assert (costs["none"], costs["cfg"], costs["autoguidance"], costs["fkc"]) == (1, 2, 2, 8)
     assert {sampler["id"] for sampler in (await api.get("/v1/samplers")).json()["data"]} == set(CARDS)
     models = (await api.get("/v1/models")).json()["data"]
     assert [model["id"] for model in models] == ["emoji", "toy"]
