@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE ?= 0
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-all check format bench clean
+.PHONY: help setup serve test test-all check format bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench: $(STAMP) ## the engine against diffusers, the service against the engine, the queue
 	@for name in overhead engine service_overhead queue; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+pictures: $(STAMP) ## make docs/images anew with the built-in model (needs Chromium)
+	@$(BIN)/python -m docs.pictures
 
 clean: ## remove .venv and caches (never data/)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
