@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from app.batch.command import batch
+from app.comparison.command import Many, compare
 from app.console import Catalogue, DataDir, Redis, fail, guidance_of, read_settings, table
 from guidance import REGISTRY
 
@@ -22,6 +23,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(batch, name="batch")
+cli.command("compare", cls=Many)(compare)
 
 
 @cli.command()
