@@ -53,8 +53,8 @@ format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## the engine against diffusers, the service against the engine, the queue
-	@for name in overhead engine service_overhead queue; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: $(STAMP) ## exactness, the engine against diffusers, the service against the engine, the queue
+	@for name in exactness overhead engine service_overhead queue; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 pictures: $(STAMP) ## make docs/images anew with the built-in model (needs Chromium)
 	@$(BIN)/python -m docs.pictures
