@@ -13,6 +13,7 @@ from app.jobs import JobSpec, Resolved
 from app.queue.base import NewJob
 from app.scores import METRIC_CARDS
 from app.settings import Settings
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from samplers.cards import CARDS, problems
 
@@ -59,9 +60,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     else:
         found = problems(guidance, CARDS[sampler], card.family, card.extras)
         refusals += [Refusal(_culprit(problem), problem) for problem in found]
-    if guidance.requires().classes:
-        detail = f"guidance {guidance.method!r} chooses among classes, and a job has no way to name them yet"
-        refusals.append(Refusal("/guidance/method", detail))
+    refusals += _classes(spec, guidance)
     if refusals:
         raise Refused(refusals)
     seeds = spec.seeds if spec.seeds is not None else [secrets.randbelow(2**32) for _ in range(spec.n or 1)]
@@ -69,6 +68,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         model=card.id,
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
+        classes=spec.classes,
         seeds=seeds,
         width=width,
         height=height,
@@ -97,11 +97,22 @@ def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str
 
 
 def _prompts(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
-    for name in ("prompt", "negative_prompt"):
-        length = len(getattr(spec, name))
+    prompts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt}
+    for name, prompt in (prompts | {f"classes/{i}": name for i, name in enumerate(spec.classes)}).items():
+        length = len(prompt)
         if length > settings.max_prompt_chars:
             detail = f"{name} has {length} characters; at most {settings.max_prompt_chars} are allowed"
             yield Refusal(f"/{name}", detail, {"maxLength": settings.max_prompt_chars})
+
+
+def _classes(spec: JobSpec, guidance: Guidance) -> Iterable[Refusal]:
+    needed, others = guidance.requires().classes, [name for name in spec.classes if name != spec.prompt]
+    if needed and not others:
+        detail = f"guidance {guidance.method!r} chooses among classes; give at least one besides the prompt"
+        yield Refusal("/classes", detail, {"minItems": 1})
+    if spec.classes and not needed:
+        detail = f"guidance {guidance.method!r} does not use classes; leave them out or choose another method"
+        yield Refusal("/classes", detail)
 
 
 def _seeds(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:

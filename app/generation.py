@@ -120,6 +120,7 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
             model,
             spec.prompt,
             negative_prompt=spec.negative_prompt,
+            classes=spec.classes,
             guidance=spec.guidance,
             sampler=spec.sampler,
             steps=spec.steps,

@@ -41,6 +41,11 @@ class JobSpec(Wire):
     model: str | None = Field(None, max_length=100, description="a name of GET /v1/models")
     prompt: str = Field(description="what the picture shows", examples=["a red apple, 3d"])
     negative_prompt: str = ""
+    classes: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list[str],
+        max_length=64,
+        description="other prompts or labels, for a method that chooses among classes; not the prompt itself",
+    )
     seeds: list[Seed] | None = Field(None, min_length=1, description="one picture per seed")
     n: int | None = Field(None, ge=1, description="that many seeds are drawn and returned")
     width: int | None = Field(None, ge=8)
@@ -61,6 +66,7 @@ class Resolved(Wire):
     model: str
     prompt: str
     negative_prompt: str
+    classes: list[str] = Field(default_factory=list[str])
     seeds: list[Seed]
     width: int
     height: int

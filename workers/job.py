@@ -100,7 +100,7 @@ class HeldJob:
         plan = await asyncio.to_thread(
             compile_plan, spec.sampler, spec.steps, model.family, model.scheduler_config
         )
-        prompts = [spec.prompt, spec.negative_prompt]
+        prompts = [spec.prompt, spec.negative_prompt, *spec.classes]
         encoded = await self._timed("encode_ms", self._bench.lane, model.encode, prompts)
         cond = Conditions(encoded.conds[0], encoded.conds[1], tuple(encoded.conds[2:]))
         self._telemetry = Telemetry(spec.seeds, plan.steps[-1].total, spec.preview_every)

@@ -14,6 +14,8 @@ from app.queue.embedded import embedded_server
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
+from guidance.classifier import Classifier
+from guidance.gfcg import GFCG
 from tests.workers.serving import begun, ended, eventually, new_job, working
 from workers.shelf import ModelUnavailable
 from workers.worker import explain
@@ -160,3 +162,20 @@ def test_an_error_becomes_a_message_without_inner_matters(
     problem = explain(error)
     assert (problem.code, problem.retryable) == (code, retryable)
     assert "secret" not in problem.message
+
+
+async def test_classes_of_a_request_reach_the_method(
+    settings: Settings, queue: JobQueue, storage: LocalStorage
+) -> None:
+    """The toy's exact classifier tells what a picture is confused with; another class, another picture."""
+    guided = {"guidance": GFCG(strength=4), "seeds": [1]}
+    await queue.enqueue(new_job("low", classes=["low"], **guided))
+    await queue.enqueue(new_job("middle", classes=["middle"], **guided))
+    await queue.enqueue(new_job("gradient", classes=["low"], guidance=Classifier(), seeds=[1]))
+    async with working(settings, queue, storage):
+        low, middle, gradient = [await ended(queue, name) for name in ("low", "middle", "gradient")]
+    assert low.result is not None
+    assert middle.result is not None
+    assert gradient.result is not None
+    assert low.result.images[0].sha256 != middle.result.images[0].sha256
+    assert low.result.nfe.classifier == gradient.result.nfe.classifier == 4

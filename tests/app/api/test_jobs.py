@@ -59,6 +59,13 @@ async def test_seeds_are_drawn_and_returned(api: httpx.AsyncClient) -> None:
     assert len(set(job["resolved"]["seeds"])) == 3
 
 
+async def test_classes_are_taken_where_a_method_chooses_among_them(api: httpx.AsyncClient) -> None:
+    asked = APPLE | {"model": "toy", "guidance": {"method": "gfcg"}, "classes": ["low", "middle"]}
+    answer = await api.post("/v1/jobs", json=asked)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["resolved"]["classes"] == ["low", "middle"]
+
+
 @pytest.mark.parametrize(
     ("change", "pointer", "says"),
     [
@@ -83,6 +90,14 @@ async def test_seeds_are_drawn_and_returned(api: httpx.AsyncClient) -> None:
         ({"seeds": [-1]}, "/seeds/0", "greater than or equal to 0"),
         ({"seeds": [2**70]}, "/seeds/0", "less than"),
         ({"guidance": {"method": "gfcg"}}, "/guidance/method", "classifier"),
+        ({"model": "toy", "guidance": {"method": "gfcg"}}, "/classes", "at least one besides the prompt"),
+        (
+            {"model": "toy", "guidance": {"method": "cfg"}, "classes": ["low"]},
+            "/classes",
+            "does not use classes",
+        ),
+        ({"classes": ["y" * 10_000]}, "/classes/0", "4000"),
+        ({"classes": [""]}, "/classes/0", "at least 1"),
     ],
 )
 async def test_bad_input_names_the_field_and_queues_nothing(
