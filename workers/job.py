@@ -127,7 +127,7 @@ class HeldJob:
             timings=Timings(**self._ms),
             metrics=_means([image.metrics for image in images]),
             warnings=encoded.warnings,
-            ran=self._ran(model),
+            ran=self._ran(model, plan),
         )
 
     async def report(self, last: bool = False) -> Beat:
@@ -246,9 +246,10 @@ class HeldJob:
     def _add(self, name: str, began: float) -> None:
         self._ms[name] = self._ms.get(name, 0.0) + (time.perf_counter() - began) * 1e3
 
-    def _ran(self, model: Model) -> dict[str, Any]:
+    def _ran(self, model: Model, plan: Plan) -> dict[str, Any]:
         engine = self._bench.engine
         return {
+            "guidance": self._spec.guidance.planned(plan.steps).model_dump(mode="json"),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
             "determinism": engine.determinism,

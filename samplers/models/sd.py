@@ -65,6 +65,11 @@ class StableDiffusion:
             raise ValueError(f"prediction_type {self._prediction!r} is not supported")
         if self._prediction == "epsilon" and scheduler_config.get("rescale_betas_zero_snr"):
             raise ValueError("an epsilon network has no estimate at zero SNR; unset rescale_betas_zero_snr")
+        if unet.config.time_cond_proj_dim is not None:
+            raise ValueError(
+                "this UNet takes its guidance scale as an input (time_cond_proj_dim, as LCM does), which is "
+                "not supported; use the model it was distilled from"
+            )
         if unet.config.in_channels != unet.config.out_channels or unet.config.addition_embed_type:
             raise ValueError(
                 "this UNet takes more than a latent, a time and a text; it is not a plain SD model"

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
+import samplers
 from guidance import Guidance
 from guidance.apg import APG
 from guidance.base import Conditions
@@ -136,3 +141,27 @@ def test_lambda_follows_from_a_cfg_scale_in_both_directions() -> None:
     by_hand = CFGPP(scale=CFGPP.matching(7.5, plan.steps).scale)
     asked = edit(toy, source, "high", "low", guidance=CFGPP(cfg_scale=7.5), steps=20)
     assert torch.equal(asked.latents, edit(toy, source, "high", "low", guidance=by_hand, steps=20).latents)
+
+
+def test_the_autoencoders_latents_are_those_of_diffusers(tiny_sd: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd, safety_checker=None)
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected = pipeline.vae.encode(images).latent_dist.mode() * pipeline.vae.config.scaling_factor
+    model = samplers.load(tiny_sd)
+    assert torch.allclose(model.encode_images(images), expected, atol=1e-6)
+    picture = Image.fromarray((torch.rand(16, 16, 3) * 255).byte().numpy())
+    edited = edit(model, picture, "a cat", "a dog", steps=3)
+    assert edited.images[0].size == (16, 16)
+    assert edited.nfe[0].model == 2 * 2 * 3
+
+
+def test_a_network_with_its_scale_built_in_is_refused(tiny_sd: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_sd, tmp_path / "lcm")
+    config = tmp_path / "lcm" / "unet" / "config.json"
+    unet = UNet2DConditionModel.from_config(json.loads(config.read_text()) | {"time_cond_proj_dim": 8})
+    unet.save_pretrained(tmp_path / "lcm" / "unet")
+    with pytest.raises(ValueError, match="time_cond_proj_dim"):
+        samplers.load(tmp_path / "lcm")

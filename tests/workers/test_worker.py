@@ -14,8 +14,11 @@ from app.queue.embedded import embedded_server
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
+from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier
 from guidance.gfcg import GFCG
+from samplers.models.toy import Toy
+from samplers.steps import compile_plan
 from tests.workers.serving import begun, ended, eventually, new_job, working
 from workers.shelf import ModelUnavailable
 from workers.worker import explain
@@ -179,3 +182,16 @@ async def test_classes_of_a_request_reach_the_method(
     assert gradient.result is not None
     assert low.result.images[0].sha256 != middle.result.images[0].sha256
     assert low.result.nfe.classifier == gradient.result.nfe.classifier == 4
+
+
+async def test_what_follows_from_the_schedule_is_told(
+    settings: Settings, queue: JobQueue, storage: LocalStorage
+) -> None:
+    await queue.enqueue(new_job("a", guidance=CFGPP(cfg_scale=3.0), seeds=[1]))
+    async with working(settings, queue, storage):
+        record = await ended(queue, "a")
+    assert record.result is not None
+    plan = compile_plan("ddim", 4, "vp", Toy().scheduler_config)
+    ran = record.result.ran["guidance"]
+    assert ran["scale"] == CFGPP.matching(3.0, plan.steps).scale
+    assert ran["cfg_scale"] is None
