@@ -112,13 +112,13 @@ async def test_every_method_has_a_form(page: Page) -> None:
 async def test_the_link_brings_the_request_back(page: Page, service: Serving) -> None:
     await page.get_by_label("Prompt", exact=True).fill("low & high, ünï")
     await page.get_by_role("button", name="Add an arm").click()
-    await page.get_by_label("scale").last.fill("0.3")
+    await page.get_by_label("scale", exact=True).last.fill("0.3")
     await page.get_by_role("button", name="Copy link").click()
     link = page.url
     await page.goto("about:blank")
     await page.goto(link)
     await expect(page.get_by_label("Prompt", exact=True)).to_have_value("low & high, ünï")
-    await expect(page.get_by_label("scale").last).to_have_value("0.3")
+    await expect(page.get_by_label("scale", exact=True).last).to_have_value("0.3")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
