@@ -7,7 +7,7 @@ Betas, spacings, shifts and Karras grids are diffusers': its schedulers are buil
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,9 @@ import numpy as np
 
 from guidance.base import Level
 from samplers.cards import Family
-from samplers.steps.row import Spans
+
+Spans = Sequence[tuple[Level, Level]]
+"""The (now, next) levels of the user's steps, noisiest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, An
             "the scheduler config asks for dynamic thresholding, which is not supported; set it to false"
         )
     name = {"vp": scheduler, "flow": "FlowMatchEulerDiscreteScheduler", "ve": "EDMEulerScheduler"}[family]
+    if family == "vp" and config.get("use_flow_sigmas"):
+        raise ValueError(
+            "the scheduler config has flow sigmas, which a vp model does not; set use_flow_sigmas to false"
+        )
     if family == "flow" and config.get("use_dynamic_shifting"):
         raise ValueError(
             "the scheduler config asks for a shift by picture size; give a fixed `shift` instead"
@@ -63,6 +69,8 @@ def _too_many(steps: int) -> str:
 
 def _chain(levels: list[Level]) -> Spans:
     spans = tuple(pairwise(levels))
+    if levels[-1].sigma and levels[-1].sigma == levels[-2].sigma:
+        raise ValueError("the scheduler config repeats the last level; set final_sigmas_type to zero")
     if any(now.sigma_ve <= then.sigma_ve for now, then in spans):
         raise ValueError(_too_many(len(spans)))
     return spans

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -72,7 +71,3 @@ class Plan:
     def levels(self) -> tuple[Level, ...]:
         """The level of each evaluation, then the level of the result."""
         return (*(row.now for row in self.rows), self.rows[-1].next)
-
-
-Spans = Sequence[tuple[Level, Level]]
-"""The (now, next) levels of the user's steps, noisiest first."""
