@@ -34,3 +34,15 @@ def test_it_is_unbiased_over_u() -> None:
     assert torch.allclose(
         torch.bincount(survivors, minlength=4) / 400, (4 * weights).float(), atol=0.02, rtol=0
     )
+
+
+def test_a_particle_without_weight_never_survives() -> None:
+    log_weights = torch.tensor([0.0, 1.0, 0.0, 1.0]).log()
+    for u in (0.0, 0.25, 0.5, 0.75, 0.999):
+        assert set(systematic(log_weights, u).tolist()) == {1, 3}
+
+
+@pytest.mark.parametrize("weights", [[float("nan"), 0.0], [float("inf"), 0.0], [-float("inf")] * 2])
+def test_weights_without_a_finite_sum_are_refused(weights: list[float]) -> None:
+    with pytest.raises(FloatingPointError, match="weights are not finite; lower the scale"):
+        systematic(torch.tensor(weights), 0.3)
