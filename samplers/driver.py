@@ -54,12 +54,17 @@ def sample(
     None. `classes`: alternative prompts, for methods that compare with them. ValueError lists what does not
     fit together.
     """
+    if not seeds:
+        raise ValueError("give at least one seed; each makes one image")
     guidance = REGISTRY["cfg"](method="cfg") if guidance is None else guidance
     sampler = sampler or fitting_sampler(model, guidance)
     if sampler in CARDS and (found := problems(guidance, CARDS[sampler], model.family, model.extras)):
         raise ValueError("; ".join(found))
     plan = compile_plan(sampler, steps, model.family, model.scheduler_config)
-    shape = model.latent_shape(width or model.default_size[0], height or model.default_size[1])
+    default_width, default_height = model.default_size
+    shape = model.latent_shape(
+        default_width if width is None else width, default_height if height is None else height
+    )
     encoded = model.encode([prompt, negative_prompt, *classes])
     cond = Conditions(encoded.conds[0], encoded.conds[1], tuple(encoded.conds[2:]))
     with tqdm(total=len(plan.rows) * len(seeds), disable=not progress, unit="step") as bar:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -12,7 +9,7 @@ from guidance import REGISTRY
 from guidance.apg import APG
 from guidance.cfg import CFG
 from guidance.fkc import FKC
-from samplers import load, sample
+from samplers import sample
 from samplers.models.toy import Toy
 
 
@@ -45,19 +42,12 @@ def test_particles_are_kept_where_asked() -> None:
         ({"sampler": "plms"}, "there is no sampler 'plms'"),
         ({"sampler": "flow_euler"}, "does not fit a vp model"),
         ({"width": 60}, "multiples of 8, not 60x64"),
+        ({"width": 0}, "multiples of 8, not 0x64"),
+        ({"seeds": ()}, "give at least one seed"),
+        ({"steps": 1001}, "1001 cannot be larger than"),
         ({"guidance": FKC(), "sampler": "ddim"}, "needs a sampler that adds noise"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample(Toy(), "high", **{"steps": 4} | changes)  # type: ignore[arg-type]
-
-
-def test_models_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no model_index\.json"):
-        load(tmp_path)
-    with pytest.raises(FileNotFoundError, match="give a diffusers folder"):
-        load(tmp_path / "nothing")
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WuerstchenPriorPipeline"}))
-    with pytest.raises(ValueError, match="is a WuerstchenPriorPipeline; supported are"):
-        load(tmp_path)
