@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from guidance.apg import APG
-from guidance.base import Guidance
+from guidance.base import Conditions, Guidance
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers.cards import CARDS, Family, SamplerCard
-from samplers.driver import Sampled, sample
+from samplers.driver import Sampled, drive, sample
+from samplers.loop import Observed
+from samplers.loop import run as sample_run
 from samplers.models.toy import Toy
+from samplers.noise import Noise
 from samplers.steps import compile_plan
 
 CELLS = [(name, family) for name, card in CARDS.items() for family in card.families]
@@ -40,6 +43,26 @@ def test_results_are_finite_and_cost_what_the_card_says(
     assert bool(done.latents.isfinite().all())
     branches = 1 if guidance.method == "none" else 2
     assert [nfe.model for nfe in done.nfe] == [branches * card.rows(STEPS)] * 2
+
+
+def test_a_seed_gives_the_same_bits_again(cell: tuple[str, Family]) -> None:
+    first, again = (run(cell, [1, 2], CFG(scale=3)) for _ in range(2))
+    assert torch.equal(first.latents, again.latents)
+    assert [image.tobytes() for image in first.images] == [image.tobytes() for image in again.images]
+
+
+def test_the_last_row_to_sigma_zero_returns_the_estimate(cell: tuple[str, Family]) -> None:
+    """And where a model's schedule ends a little above 0, a sample at that level of the estimate."""
+    model = Toy(family=cell[1])
+    cond = Conditions(*model.encode(["high", ""]).conds)
+    plan = compile_plan(cell[0], STEPS, cell[1], model.scheduler_config)
+    rows: list[Observed] = []
+    noise = Noise(1, model.latent_shape(16, 16))
+    (final,), _ = drive(model, [sample_run(plan, CFG(scale=3), cond, noise, rows.append)])
+    end = plan.rows[-1].next
+    assert len(rows) == len(plan.rows)
+    left = (final.latents - end.alpha * rows[-1].denoised).abs().max()
+    assert float(left) <= 5 * end.sigma + 1e-5
 
 
 def test_a_seed_means_the_same_picture_next_to_any_neighbours(cell: tuple[str, Family]) -> None:
@@ -82,3 +105,16 @@ def test_many_steps_reach_the_mixture(cell: tuple[str, Family]) -> None:
     deviation = float(((weights * (means**2 + 0.35**2)).sum() - mean**2).sqrt())
     assert float(done.latents.mean()) == pytest.approx(mean, abs=0.1)
     assert float(done.latents.std()) == pytest.approx(deviation, abs=0.06)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_a_run_of_no_steps_is_refused(cell: tuple[str, Family], steps: int) -> None:
+    with pytest.raises(ValueError, match=f"steps must be at least 1, not {steps}"):
+        run(cell, [1], CFG(), steps=steps)
+
+
+def test_a_model_of_another_family_is_refused(card: SamplerCard) -> None:
+    for family in ("vp", "flow", "ve"):
+        if family not in card.families:
+            with pytest.raises(ValueError, match=f"does not fit a {family} model; use one of: "):
+                compile_plan(card.name, STEPS, family, {})

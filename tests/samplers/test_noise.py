@@ -34,3 +34,16 @@ def test_particles_get_noise_of_their_own() -> None:
     drawn = Noise(1, SHAPE, count=3, dtype=torch.float64).draw()
     assert (drawn.shape, drawn.dtype) == ((3, *SHAPE), torch.float64)
     assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_neither_other_images_nor_the_order_of_runs_change_a_seeds_noise() -> None:
+    alone = [Noise(1, SHAPE).draw(), Noise(2, SHAPE).draw()]
+    torch.manual_seed(99)  # the global generator is nobody's business here
+    one, two = Noise(1, SHAPE), Noise(2, SHAPE)
+    drawn = [two.draw(), one.draw()]
+    assert torch.equal(drawn[1], alone[0])
+    assert torch.equal(drawn[0], alone[1])
+    torch.rand(3)
+    follows = Noise(1, SHAPE)
+    follows.draw()
+    assert torch.equal(one.draw(), follows.draw())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from guidance.base import Level
+from samplers import load
 from samplers.models.toy import Toy
 
 TOY = Toy(dtype="float64", size_px=16)
@@ -65,3 +66,33 @@ def test_long_prompts_are_cut_with_a_warning() -> None:
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 8, not 20x16"):
         TOY.latent_shape(20, 16)
+
+
+def test_the_weak_network_is_a_broader_mixture() -> None:
+    """Under much noise it says its mean, and far from all modes its slope is that of one mode."""
+    level, cond = Level(1.0, 1e3, 0), TOY.cond("high")
+    weights = [(w + 1 / 3) / 2 for w in cond.data]
+    mean = sum(w * m for w, m in zip(weights, (-1, 0.2, 1.3), strict=True))
+    assert torch.allclose(
+        TOY.denoise(X, [level], [cond], "weak"), torch.tensor(mean, dtype=X.dtype), atol=1e-4
+    )
+    far = torch.full_like(X, 400.0)
+    slope = TOY.denoise(far + 1, [LEVELS[2]], [cond], "weak") - TOY.denoise(far, [LEVELS[2]], [cond], "weak")
+    assert float(slope.mean()) == pytest.approx((1.6 * 0.35) ** 2 / ((1.6 * 0.35) ** 2 + 9), rel=1e-2)
+
+
+def test_a_network_answers_at_its_own_level_for_the_timestep() -> None:
+    """Its eps is that of `timestep`; `denoised` is formed with the sampler's alpha and sigma."""
+    bars = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    toy = Toy(dtype="float64", size_px=16, alphas_cumprod=bars)
+    own = Level(0.5**0.5, 0.5**0.5, 1.0)
+    eps = (X - own.alpha * TOY.denoise(X, [own], [TOY.cond("low")])) / own.sigma
+    asked = Level(0.8, 0.6, 1.0)
+    expected = (X - asked.sigma * eps) / asked.alpha
+    assert torch.allclose(toy.denoise(X, [asked], [TOY.cond("low")]), expected, atol=1e-12)
+
+
+def test_it_is_loaded_by_name() -> None:
+    toy = load("toy", name="mine", dtype="float64", device="cpu", family="flow", channels=4)
+    assert (toy.name, toy.family, toy.dtype) == ("mine", "flow", torch.float64)
+    assert toy.latent_shape(64, 32) == (4, 4, 8)
