@@ -144,6 +144,15 @@ def test_zero_terminal_snr_is_diffusers(sampler: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20, 30])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "unipc"])
+def test_an_end_above_zero_is_diffusers(sampler: str, steps: int) -> None:
+    """There the order of the last step shows, which depends on the number of steps."""
+    config = CONFIGS["v, trailing"] | {"final_sigmas_type": "sigma_min"}
+    scheduler = getattr(diffusers, VP[sampler]).from_config(config)
+    assert apart(ours(sampler, steps, "vp", config), theirs(scheduler, steps)) < 1e-5
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20, 30])
 @pytest.mark.parametrize("extra", [{"shift": 1.0}, {"shift": 3.0}, {"shift": 3.0, "use_karras_sigmas": True}])
 def test_flow_euler_is_diffusers(extra: dict[str, Any], steps: int) -> None:
     config = {"num_train_timesteps": 1000} | extra
