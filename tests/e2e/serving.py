@@ -27,6 +27,7 @@ class Serving:
     """`lodestar serve` on a free port; `lines` are what it printed so far."""
 
     def __init__(self, data_dir: Path, *options: str) -> None:
+        self.data_dir = data_dir
         catalogue = data_dir.parent / "models.toml"
         catalogue.write_text(CATALOGUE)
         told = {

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +16,7 @@ pytestmark = pytest.mark.timeout(500)  # a busy machine takes long to import tor
 
 def test_a_batch_beside_the_service(service: Serving, tmp_path: Path) -> None:
     service.url()
-    args: Any = service.popen.args
-    data_dir = Path(args[args.index("--data-dir") + 1])
+    data_dir = service.data_dir
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out"
     prompts.write_text('"high"\n{"prompt": "low", "n": 2, "guidance": {"method": "apg", "scale": 3}}\n')
     command = [sys.executable, "-m", "app", "batch", "run", str(prompts), "--out", str(out)]

@@ -55,12 +55,20 @@ def run(tmp_path: Path) -> Any:
     """Run something of the README in a folder that looks like the repository to it; what it printed."""
     (tmp_path / "models").symlink_to(ROOT / "models")
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    told = {"PATH": binaries, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    told = {
+        "PATH": binaries,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "REDIS_URL": "",
+    }
 
     def run(command: list[str], service: Serving | None = None) -> str:
-        server = {"LODESTAR_SERVER": service.url()} if service else {}
+        place = (
+            {"LODESTAR_SERVER": service.url(), "LODESTAR_DATA_DIR": str(service.data_dir)} if service else {}
+        )
         ran = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | told | server, capture_output=True, text=True, timeout=400
+            command, cwd=tmp_path, env=os.environ | told | place, capture_output=True, text=True, timeout=400
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
@@ -110,15 +118,39 @@ def agrees(shown: Any, real: Any, path: str = "") -> None:
         assert real == shown, path
 
 
-def test_command_line(builtin: Serving, run: Any, tmp_path: Path) -> None:
-    lines = commands("lodestar")
-    assert lines
-    for line in lines:
+def lines(command: str) -> list[str]:
+    found = [line for line in commands("lodestar") if line.split()[1] == command]
+    assert found
+    return found
+
+
+def test_every_command_is_run_here() -> None:
+    assert {line.split()[1] for line in commands("lodestar")} == {"generate", "batch", "compare"}
+
+
+def test_generate(builtin: Serving, run: Any, tmp_path: Path) -> None:
+    for line in lines("generate"):
         said = run(["bash", "-c", line], builtin)
         assert "nfe 50" in said
         data = (tmp_path / line.split()[-1]).read_bytes()
         assert picture(data).size == (64, 64)
         assert f'"{read_png(data)["prompt"]}"' in line
+
+
+def test_batch(builtin: Serving, run: Any, tmp_path: Path) -> None:
+    run(["bash", "-c", "\n".join(commands("printf") + lines("batch"))], builtin)
+    rows = [json.loads(line) for line in (tmp_path / "pictures" / "results.jsonl").read_text().splitlines()]
+    assert [len(row["images"]) for row in rows] == [1, 2]
+    for row in rows:
+        for image in row["images"]:
+            assert picture((tmp_path / "pictures" / image["file"]).read_bytes()).size == (64, 64)
+
+
+def test_compare(builtin: Serving, run: Any, tmp_path: Path) -> None:
+    for line in lines("compare"):
+        run(["bash", "-c", line], builtin)
+        report = (tmp_path / line.split()[-1]).read_text()
+        assert report.count("data:image/png;base64,") == 12
 
 
 def test_python_client(builtin: Serving, run: Any, tmp_path: Path) -> None:
