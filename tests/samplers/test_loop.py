@@ -203,7 +203,7 @@ def test_resampling_takes_the_history_along() -> None:
         return Prediction(named(x) if step.index == 0 else 0 * x, log_weight=weights)
 
     plan = plan_of({"a": 0.0}, {"a": 0.0, "c": 1.0})
-    guidance = Scripted(rule=rule, particles=Population(2, keep="all"))
+    guidance = Scripted(rule=rule, particles=Population(2, resample_below=1.0, keep="all"))
     assert finish(plan, guidance, Drawn(2)).latents[:, 0, 0, 0].tolist() == [1, 1]
 
 
