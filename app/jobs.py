@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from guidance import AnyGuidance
 
@@ -58,6 +60,18 @@ class JobSpec(Wire):
     priority: Priority = "normal"
     tags: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list[str], max_length=16)
     metadata: dict[str, str] = Field(default_factory=dict[str, str], max_length=16)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _encodable(cls, value: Any) -> Any:
+        """Refuse half a surrogate pair: JSON can spell one, but neither queue nor answer can carry it."""
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("text", "text must be valid Unicode, without lone surrogates") from None
+        except RecursionError:
+            raise PydanticCustomError("depth", "this is nested too deeply") from None
+        return value
 
 
 class Resolved(Wire):

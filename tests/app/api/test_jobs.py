@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from typing import Any
 
 import httpx
@@ -158,6 +159,20 @@ async def test_put_is_idempotent(api: httpx.AsyncClient) -> None:
     assert first.json()["id"] == again.json()["id"] == ULID
     assert again.headers["idempotency-replayed"] == "true"
     assert (await api.get("/v1/queue")).json()["queued"] == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("prompt", "a\ud800"), ("model", "\udfff"), ("metadata", {"\ud800": "x"}), ("classes", ["\ud800"])],
+)
+async def test_lone_surrogates_are_refused(api: httpx.AsyncClient, field: str, value: Any) -> None:
+    body = json.dumps(APPLE | {field: value})
+    answer = await api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == f"/{field}"
+    assert "Unicode" in error["detail"]
+    assert (await api.get("/v1/jobs")).json()["data"] == []
 
 
 async def test_idempotency_key_replays(api: httpx.AsyncClient) -> None:
