@@ -64,9 +64,16 @@ Job = Annotated[JobRecord, Depends(job)]
 def prefer_wait(
     prefer: Annotated[str | None, Header(description="wait=30 waits so many seconds")] = None,
 ) -> float:
-    """Seconds to wait for the result, from `Prefer: wait=30` (RFC 7240); 0 without one."""
-    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer or "")
-    return min(float(match[1]), MAX_WAIT_S) if match else 0.0
+    """Seconds to wait for the result, from `Prefer: wait=30` (RFC 7240); 0 without one.
+
+    Other preferences are ignored, as the RFC has it; a wait that says no number of seconds is refused.
+    """
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([^\s,;\"]*)", prefer or "")
+    if match is None:
+        return 0.0
+    if not re.fullmatch(r"[0-9]{1,6}", match[1]):
+        raise Problem(400, "Prefer: wait takes whole seconds, as in `wait=30`", code="invalid_request")
+    return min(float(match[1]), MAX_WAIT_S)
 
 
 PreferWait = Annotated[float, Depends(prefer_wait)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
@@ -49,7 +50,7 @@ def not_found(job_id: str) -> Problem:
     )
 
 
-def answer(request: Request, problem: Problem) -> JSONResponse:
+def answer(request: Request, problem: Problem) -> Response:
     """Write a problem down."""
     first = problem.errors[0] if problem.errors else {}
     param = str(first.get("pointer", "")).strip("/").replace("/", ".") or None
@@ -68,23 +69,24 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
             "code": problem.code,
         },
     }
-    return JSONResponse(body, problem.status, problem.headers, MEDIA_TYPE)
+    # ASCII, because it may quote what UTF-8 cannot carry: JSON can spell half a surrogate pair.
+    return Response(json.dumps(body), problem.status, problem.headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Register the handlers: whatever goes wrong ends as a problem."""
 
     @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+    async def on_problem(request: Request, problem: Problem) -> Response:
         return answer(request, problem)
 
     @app.exception_handler(Refused)
-    async def on_refused(request: Request, refused: Refused) -> JSONResponse:
+    async def on_refused(request: Request, refused: Refused) -> Response:
         errors = [asdict(refusal) for refusal in refused.refusals]
         return answer(request, Problem(422, str(refused), code="invalid_request", errors=errors))
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         if any(item["type"] == "json_invalid" for item in found):
             reason = str(found[0].get("ctx", {}).get("error", "not JSON"))
@@ -98,37 +100,40 @@ def install(app: FastAPI) -> None:
         return answer(request, Problem(422, detail, code="invalid_request", errors=errors))
 
     @app.exception_handler(QueueFull)
-    async def on_full(request: Request, full: QueueFull) -> JSONResponse:
+    async def on_full(request: Request, full: QueueFull) -> Response:
         headers = {"Retry-After": str(full.retry_after_s)}
         detail = f"the queue is full; try again in {full.retry_after_s} s"
         return answer(request, Problem(503, detail, code="queue_full", headers=headers))
 
     @app.exception_handler(IdempotencyConflict)
-    async def on_conflict(request: Request, _: IdempotencyConflict) -> JSONResponse:
+    async def on_conflict(request: Request, _: IdempotencyConflict) -> Response:
         detail = "this Idempotency-Key or job id was used with another payload; use a new one"
         return answer(request, Problem(422, detail, code="idempotency_mismatch"))
 
     @app.exception_handler(JobRunning)
-    async def on_running(request: Request, _: JobRunning) -> JSONResponse:
+    async def on_running(request: Request, _: JobRunning) -> Response:
         detail = "the job is running; cancel it and delete it when it has stopped"
         return answer(request, Problem(409, detail, code="job_running"))
 
     @app.exception_handler(RedisError)
-    async def on_redis(request: Request, error: RedisError) -> JSONResponse:
+    async def on_redis(request: Request, error: RedisError) -> Response:
         log.error("the queue is not reachable: %s", error)
         detail = "the queue is not reachable at the moment; nothing was changed that you were told of"
         return answer(request, Problem(503, detail, code="queue_unavailable", headers={"Retry-After": "2"}))
 
     @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+    async def on_http(request: Request, error: HTTPException) -> Response:
         detail = str(error.detail)
         if error.status_code == 404 and detail == "Not Found":
             detail = f"there is nothing at {request.url.path}; GET /docs lists what there is"
+        if error.status_code == 400 and detail == "There was an error parsing the body":
+            detail = "the body is not JSON in UTF-8, or it is nested too deeply or has too long a number"
+            return answer(request, Problem(400, detail, code="malformed_json"))
         if error.status_code == 405:
             detail = f"{request.method} is not possible here"
         return answer(request, Problem(error.status_code, detail, headers=error.headers))
 
     @app.exception_handler(Exception)
-    async def on_crash(request: Request, error: Exception) -> JSONResponse:
+    async def on_crash(request: Request, error: Exception) -> Response:
         log.error("request %s failed", getattr(request.state, "request_id", "?"), exc_info=error)
         return answer(request, Problem(500, "something went wrong in the server; its log has the reason"))

@@ -175,6 +175,34 @@ async def test_lone_surrogates_are_refused(api: httpx.AsyncClient, field: str, v
     assert (await api.get("/v1/jobs")).json()["data"] == []
 
 
+async def test_a_surrogate_in_a_name_is_refused_too(api: httpx.AsyncClient) -> None:
+    body = '{"prompt": "a red apple", "\\ud800": 1}'
+    answer = await api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "unicode" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[" * 100_000, '{"seeds": [' + "1" * 5000 + "]}", b'{"prompt": "\xff"}'],
+    ids=["deep", "long", "latin"],
+)
+async def test_what_the_parser_cannot_read_is_named(api: httpx.AsyncClient, body: str | bytes) -> None:
+    answer = await api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "malformed_json"
+    assert "JSON" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("wait", ["abc", "-1", "nan", "1.5", "", "9" * 5000])
+async def test_a_wait_that_is_no_number_is_refused(api: httpx.AsyncClient, wait: str) -> None:
+    answer = await api.post("/v1/jobs", json=APPLE, headers={"Prefer": f"wait={wait}"})
+    assert answer.status_code == 400
+    assert "wait=30" in answer.json()["detail"]
+    other = await api.post("/v1/jobs", json=APPLE, headers={"Prefer": "respond-async"})
+    assert other.status_code == 202
+
+
 async def test_idempotency_key_replays(api: httpx.AsyncClient) -> None:
     spec = {"prompt": "no seeds given"}
     answers = [await api.post("/v1/jobs", json=spec, headers={"Idempotency-Key": "k1"}) for _ in range(3)]
