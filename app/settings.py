@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.connection import parse_url
 
 
 class Settings(BaseSettings):
@@ -50,6 +51,13 @@ class Settings(BaseSettings):
     max_steps: int = Field(default=200, ge=1)
     max_pixels: int = Field(default=2048 * 2048, ge=64 * 64)
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_redis_url(cls, url: str | None) -> str | None:
+        if url:
+            parse_url(url)  # ValueError says which schemes there are
+        return url
 
     @property
     def socket_path(self) -> Path:

@@ -38,6 +38,11 @@ def refused(result: Result, *reasons: str) -> None:
         assert reason in result.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_redis_url_that_is_none_is_named(run: Run, command: str) -> None:
+    refused(run(command, "--redis-url", "bogus://x"), "--redis-url", "redis://")
+
+
 def test_the_command_is_there_without_torch() -> None:
     code = (
         "import sys, app.__main__, app.generation, app.supervisor, app.client;"
