@@ -25,15 +25,20 @@ def guidance_of(method: str | None, scale: float | None, assignments: Sequence[s
         key, equals, text = assignment.partition("=")
         if not (key and equals):
             fail(f"--set takes KEY=VALUE, as in --set eta=0.5, not {assignment!r}")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
+        values[key] = value_of(text)
     if method is None:
         if values:
             fail("--scale and --set belong to a method: add --guidance, as in --guidance apg --scale 10")
         return None
     return {"method": method, **values}
+
+
+def value_of(text: str) -> Any:
+    """A parameter's value as a person writes it: JSON where it is that, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def read_settings(**given: Any) -> Settings:

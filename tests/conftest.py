@@ -20,6 +20,15 @@ SD_SCHEDULER = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+COUNTERPARTS = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_a": "EulerAncestralDiscreteScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "heun": "HeunDiscreteScheduler",
+}
+"""Our samplers that diffusers has a scheduler for."""
 
 
 @pytest.fixture(scope="session")

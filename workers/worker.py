@@ -15,7 +15,6 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ import torch
 import transformers
 from redis.exceptions import RedisError
 
+from app.background import every, pause
 from app.catalogue import load_catalogue
 from app.jobs import JobError
 from app.queue.base import Beat, Claim, JobQueue, WorkerCard
@@ -68,9 +68,9 @@ class Worker:
         await self._preload()
         lease_s = self._settings.lease_ms / 1e3
         background = [
-            asyncio.create_task(self._every(self._settings.beat_ms / 1e3, self._beat)),
-            asyncio.create_task(self._every(ANNOUNCE_S, self._announce)),
-            asyncio.create_task(self._every(min(5.0, lease_s / 2), self._queue.sweep)),
+            asyncio.create_task(every(self._settings.beat_ms / 1e3, self._beat, self._drained)),
+            asyncio.create_task(every(ANNOUNCE_S, self._announce, self._drained)),
+            asyncio.create_task(every(min(5.0, lease_s / 2), self._queue.sweep, self._drained)),
         ]
         log.info("worker %s serves %s", self.id, ", ".join(self._shelf.offered))
         await self._claim()
@@ -115,11 +115,11 @@ class Worker:
                 claims = await self._queue.claim(self.id, models, free, CLAIM_WAIT_S)
             except (RedisError, OSError) as error:
                 log.warning("the queue is not reachable (%s); trying again", error)
-                await self._pause(1.0, self._stopping)
+                await pause(1.0, self._stopping)
                 continue
             except Exception:
                 log.exception("claiming went wrong; trying again")
-                await self._pause(1.0, self._stopping)
+                await pause(1.0, self._stopping)
                 continue
             if self._stopping.is_set():
                 taken = [claim.id for claim in claims]
@@ -223,20 +223,6 @@ class Worker:
             job.ending = ending
             job.task.cancel()
 
-    async def _every(self, interval_s: float, call: Callable[[], Awaitable[object]]) -> None:
-        """Call again and again until all is drained; what goes wrong is logged and tried again.
-
-        It is told to stop, not cancelled: `wait_for` of Python 3.11, which redis-py uses, may swallow that.
-        """
-        while not self._drained.is_set():
-            try:
-                await call()
-            except (RedisError, OSError) as error:
-                log.warning("the queue is not reachable (%s); trying again", error)
-            except Exception:
-                log.exception("%s went wrong", getattr(call, "__name__", "a background task"))
-            await self._pause(interval_s, self._drained)
-
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """Hand something in, however often the queue is away; None when it stays away for a lease."""
         for _ in range(max(3, self._settings.lease_ms // 500)):
@@ -246,12 +232,6 @@ class Worker:
                 log.warning("the queue is not reachable (%s); trying again", error)
                 await asyncio.sleep(0.5)
         return None
-
-    @staticmethod
-    async def _pause(seconds: float, until: asyncio.Event) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await until.wait()
 
 
 def explain(error: Exception) -> JobError:

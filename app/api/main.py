@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from redis.exceptions import RedisError
 
 from app.api import catalogue, errors, events, fleet, images, jobs
 from app.api.deps import Service
 from app.api.guard import Guard
+from app.background import every
 from app.catalogue import load_catalogue
-from app.queue.base import JobQueue
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 SWEEP_S = 5.0
-
-log = logging.getLogger(__name__)
+"""Expired leases are taken back this often, even while no worker is alive."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -39,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         storage = LocalStorage(settings.data_dir)
         app.state.service = Service(settings, load_catalogue(settings.catalogue), queue, storage)
         stopped = asyncio.Event()
-        sweeping = asyncio.create_task(_sweep(queue, stopped))
+        sweeping = asyncio.create_task(every(SWEEP_S, queue.sweep, stopped))
         try:
             yield
         finally:
@@ -64,18 +61,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return FileResponse(WEB / "index.html")
 
     return app
-
-
-async def _sweep(queue: JobQueue, stopped: asyncio.Event) -> None:
-    """Have expired leases taken back even while no worker is alive.
-
-    It is told to stop, not cancelled: the `wait_for` of Python 3.11, which redis-py uses, may swallow that.
-    """
-    while not stopped.is_set():
-        try:
-            await queue.sweep()
-        except (RedisError, OSError) as error:
-            log.warning("could not sweep the queue: %s", error)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SWEEP_S):
-                await stopped.wait()

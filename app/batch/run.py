@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from app.admission import Refused
+from app.background import pause
 from app.batch.results import BatchError
 from app.batch.rows import Row, asked, job_id
 from app.batch.saving import NoPicture, Saver
@@ -217,9 +217,7 @@ class Run:
             if unserved := sorted(wanted - served):
                 self._bar.set_description(f"waiting for a worker that serves {', '.join(unserved)}")
             self._moved_at = time.monotonic()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
-                await self._stop.wait()
+        await pause(LOOK_S, self._stop)
 
 
 def tag_of(batch: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,6 +12,7 @@ from ulid import ULID
 
 from app.calls import JobFields
 from app.client import ApiError, Client, Job, NoAnswer
+from app.console import value_of
 from app.jobs import JobStatus
 from guidance import REGISTRY, Guidance
 
@@ -65,10 +65,7 @@ def parse_arm(text: str) -> Arm:
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
         key, value = (key, value) if equals else ("scale", key)
-        try:
-            values[key] = json.loads(value)
-        except ValueError:
-            values[key] = value
+        values[key] = value_of(value)
     try:
         return Arm(text, REGISTRY[method].model_validate({"method": method, **values}))
     except ValidationError as error:

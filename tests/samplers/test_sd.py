@@ -17,16 +17,9 @@ from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample
 from samplers.models.sd import StableDiffusion
+from tests.conftest import COUNTERPARTS
 
 PROMPT, NEGATIVE = "a red apple, 3d", "blue"
-CLASSES = {
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_a": "EulerAncestralDiscreteScheduler",
-    "dpmpp_2m": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "heun": "HeunDiscreteScheduler",
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +47,9 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-@pytest.mark.parametrize("sampler", CLASSES)
+@pytest.mark.parametrize("sampler", COUNTERPARTS)
 def test_latents_are_the_pipelines(model: StableDiffusion, pipeline: Any, sampler: str) -> None:
-    scheduler = getattr(diffusers, CLASSES[sampler]).from_config(model.scheduler_config)
+    scheduler = getattr(diffusers, COUNTERPARTS[sampler]).from_config(model.scheduler_config)
     pipeline.scheduler = scheduler
     theirs = pipeline(
         PROMPT,

@@ -24,18 +24,10 @@ from samplers.loop import run
 from samplers.noise import Noise
 from samplers.steps import Plan, compile_plan
 from samplers.steps.euler_a import split
-from tests.conftest import SD_SCHEDULER
+from tests.conftest import COUNTERPARTS, SD_SCHEDULER
 
 SHAPE, SEED = (4, 4, 4), 5
 NOBODY = Conditions(Cond("", None), Cond("", None))
-VP = {
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_a": "EulerAncestralDiscreteScheduler",
-    "dpmpp_2m": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "heun": "HeunDiscreteScheduler",
-}
 SD = {"num_train_timesteps": 1000, **SD_SCHEDULER}
 CONFIGS: dict[str, dict[str, Any]] = {
     f"{short}, {spacing}": SD | {"timestep_spacing": spacing, "prediction_type": prediction}
@@ -119,9 +111,9 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("steps", [5, 10, 20, 30])
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("sampler", VP)
+@pytest.mark.parametrize("sampler", COUNTERPARTS)
 def test_it_is_diffusers_scheduler(sampler: str, config: str, steps: int) -> None:
-    scheduler = getattr(diffusers, VP[sampler]).from_config(CONFIGS[config])
+    scheduler = getattr(diffusers, COUNTERPARTS[sampler]).from_config(CONFIGS[config])
     assert apart(ours(sampler, steps, "vp", CONFIGS[config]), theirs(scheduler, steps)) < 1e-5
 
 
@@ -129,15 +121,15 @@ def test_it_is_diffusers_scheduler(sampler: str, config: str, steps: int) -> Non
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "unipc", "heun"])
 def test_other_grids_are_diffusers(sampler: str, grid: str, steps: int) -> None:
-    scheduler = getattr(diffusers, VP[sampler]).from_config(GRIDS[grid])
+    scheduler = getattr(diffusers, COUNTERPARTS[sampler]).from_config(GRIDS[grid])
     assert apart(ours(sampler, steps, "vp", GRIDS[grid]), theirs(scheduler, steps)) < 1e-5
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20, 30])
-@pytest.mark.parametrize("sampler", [name for name in VP if name != "heun"])
+@pytest.mark.parametrize("sampler", [name for name in COUNTERPARTS if name != "heun"])
 def test_zero_terminal_snr_is_diffusers(sampler: str, steps: int) -> None:
     """diffusers' Heun does not know it; its Euler rounds samples of size 4096 to float32, 2e-4 of a unit."""
-    scheduler = getattr(diffusers, VP[sampler]).from_config(ZERO_SNR)
+    scheduler = getattr(diffusers, COUNTERPARTS[sampler]).from_config(ZERO_SNR)
     reference = theirs(scheduler, steps)
     bound = 2e-4 if sampler == "euler" else 1e-5
     assert apart(ours(sampler, steps, "vp", ZERO_SNR), reference) < bound
@@ -148,7 +140,7 @@ def test_zero_terminal_snr_is_diffusers(sampler: str, steps: int) -> None:
 def test_an_end_above_zero_is_diffusers(sampler: str, steps: int) -> None:
     """There the order of the last step shows, which depends on the number of steps."""
     config = CONFIGS["v, trailing"] | {"final_sigmas_type": "sigma_min"}
-    scheduler = getattr(diffusers, VP[sampler]).from_config(config)
+    scheduler = getattr(diffusers, COUNTERPARTS[sampler]).from_config(config)
     assert apart(ours(sampler, steps, "vp", config), theirs(scheduler, steps)) < 1e-5
 
 
