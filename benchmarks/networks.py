@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -30,14 +29,15 @@ def load(source: str) -> tuple[Any, StableDiffusion]:
             part.eval().requires_grad_(False)
     pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     adapter = RandomText if source == SMALL else StableDiffusion
-    vae = pipeline.vae or SimpleNamespace(config=SimpleNamespace(block_out_channels=(1,) * 4))
-    config = dict(pipeline.scheduler.config)
-    model = adapter("it", pipeline.tokenizer, pipeline.text_encoder, pipeline.unet, vae, config)
-    return pipeline, model
+    return pipeline, adapter("it", pipeline)
 
 
 class RandomText(StableDiffusion):
-    """A prompt is a random embedding that depends on nothing but the prompt."""
+    """A prompt is a random embedding that depends on nothing but the prompt; there is no autoencoder."""
+
+    def __init__(self, name: str, pipeline: Any) -> None:
+        super().__init__(name, pipeline)
+        self._cell_px = pipeline.vae_scale_factor
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
         def embed(prompt: str) -> Tensor:

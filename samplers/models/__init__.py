@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samplers.models.base import Model
+    from samplers.models.pipeline import PipelineModel
 
 
 def load(
@@ -35,15 +36,8 @@ def load(
         from samplers.models.toy import Toy
 
         return Toy(name or "toy", dtype=dtype, device=device, **options)
-    from samplers.models.sd import StableDiffusion
-
     index = model_index(source, revision)
-    kind = index["_class_name"]
-    if kind not in StableDiffusion.pipelines:
-        raise ValueError(
-            f"{source} is a {kind}; supported are: {', '.join(sorted(StableDiffusion.pipelines))}"
-        )
-    return StableDiffusion.load(
+    return adapter(index["_class_name"]).load(
         str(source),
         name or Path(source).name,
         index,
@@ -52,6 +46,18 @@ def load(
         revision=revision,
         **options,
     )
+
+
+def adapter(pipeline: str) -> type[PipelineModel]:
+    """The class that reads diffusers' pipelines of this class name. ValueError says which ones there are."""
+    from samplers.models.sd import StableDiffusion
+    from samplers.models.sdxl import StableDiffusionXL
+
+    families = (StableDiffusion, StableDiffusionXL)
+    adapters = {kind: family for family in families for kind in family.pipelines}
+    if pipeline not in adapters:
+        raise ValueError(f"a {pipeline} is not supported; supported are: {', '.join(sorted(adapters))}")
+    return adapters[pipeline]
 
 
 def model_index(source: str | Path, revision: str | None = None) -> dict[str, Any]:
@@ -81,4 +87,4 @@ def model_index(source: str | Path, revision: str | None = None) -> dict[str, An
         ) from error
 
 
-__all__ = ["load"]
+__all__ = ["adapter", "load"]

@@ -1,0 +1,199 @@
+"""What the adapters of diffusers' pipelines share. A family adds how it reads a prompt and calls its network.
+
+`denoised` from the network's output, always in float32:
+
+    eps:    (x_t - sigma eps) / alpha
+    v:      alpha x_t - sigma v
+    sample: the output itself
+    flow:   x_t - sigma v, for alpha = 1 - sigma
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from guidance.base import Cond, Level, Network
+from samplers.cards import Family
+from samplers.models.autoencoder import Autoencoder, Pixels
+from samplers.models.base import Encoded
+from samplers.models.parts import Loading, load_network, load_pipeline
+
+CACHED_PROMPTS = 512
+
+FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda x, out, alpha, sigma: (x - sigma * out) / alpha,
+    "v_prediction": lambda x, out, alpha, sigma: alpha * x - sigma * out,
+    "sample": lambda x, out, alpha, sigma: out,
+    "flow": lambda x, out, alpha, sigma: x - sigma * out,
+}
+
+
+class PipelineModel:
+    """A loaded pipeline as a `Model`. Rows are independent: each has its own timestep and condition.
+
+    A family gives `_embed`, which makes a prompt the condition's data (a tensor, or a tuple of tensors) and a
+    warning, and `_forward`, which calls its network.
+    """
+
+    pipelines: ClassVar[frozenset[str]]
+    """The diffusers pipelines that it reads."""
+    family: Family = "vp"
+    part: ClassVar[str] = "unet"
+    """Which part of the pipeline is the denoiser; a weak one lies in the folder `<part>_weak`."""
+
+    def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
+        network = getattr(pipeline, self.part)
+        self.name = name
+        self.device: torch.device = network.device
+        self.dtype: torch.dtype = network.dtype  # read once: diffusers walks all modules for it
+        self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
+        self.extras = frozenset({"grad"} | ({"weak"} if weak is not None else set()))
+        self._pipeline = pipeline
+        self._networks: dict[Network, Any] = {"main": network, "weak": weak}
+        vae = getattr(pipeline, "vae", None)
+        self._autoencoder = Pixels() if vae is None else Autoencoder(vae)
+        self._cell_px = self._autoencoder.cell_px
+        self._prompts: OrderedDict[str, tuple[Cond, str | None]] = OrderedDict()
+        prediction = self.scheduler_config.get("prediction_type", "epsilon")
+        self._prediction = "flow" if self.family == "flow" else prediction
+        if self._prediction not in FROM_OUTPUT:
+            raise ValueError(f"prediction_type {self._prediction!r} is not supported")
+        if self._prediction == "epsilon" and self.scheduler_config.get("rescale_betas_zero_snr"):
+            raise ValueError("an epsilon network has no estimate at zero SNR; unset rescale_betas_zero_snr")
+
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        name: str,
+        index: Mapping[str, Any],
+        *,
+        dtype: str = "float32",
+        device: str = "cpu",
+        revision: str | None = None,
+        weak: str | Path | None = None,
+        without: Sequence[str] = (),
+        on_part: Loading | None = None,
+    ) -> Self:
+        """Load from a folder or hub id with this `model_index.json`.
+
+        `weak`: the folder of a weaker denoiser; by default `<part>_weak` beside it. `without`: optional parts
+        of the pipeline to leave out.
+        """
+        if weak is None and (Path(source) / f"{cls.part}_weak").is_dir():
+            weak = Path(source) / f"{cls.part}_weak"
+        pipeline = load_pipeline(
+            source, index, dtype=dtype, device=device, revision=revision, without=frozenset(without),
+            on_part=on_part,
+        )  # fmt: skip
+        kind = type(getattr(pipeline, cls.part))
+        weaker = None if weak is None else load_network(str(weak), None, kind, dtype, device)
+        return cls(name, pipeline, weaker)
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell, times what the network itself halves or packs."""
+        return self._cell_px * self._cells_per_patch
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """The size that the network was configured for."""
+        cells = getattr(self._config, "sample_size", None) or self._pipeline.default_sample_size
+        height, width = cells if isinstance(cells, list | tuple) else (cells, cells)
+        return width * self._cell_px, height * self._cell_px
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of the latent for a picture of this size."""
+        if width < 1 or height < 1 or width % self.factor or height % self.factor:
+            raise ValueError(f"width and height must be multiples of {self.factor}, not {width}x{height}")
+        return self._channels, height // self._cell_px, width // self._cell_px
+
+    def encode(self, prompts: Sequence[str]) -> Encoded:
+        """Conditions as the pipeline makes them, the latest prompts cached."""
+        found = [self._encode(prompt) for prompt in prompts]
+        return Encoded([cond for cond, _ in found], [warning for _, warning in found if warning])
+
+    @torch.no_grad()
+    def _encode(self, prompt: str) -> tuple[Cond, str | None]:
+        if prompt in self._prompts:
+            self._prompts.move_to_end(prompt)
+            return self._prompts[prompt]
+        data, warning = self._embed(prompt)
+        key = hashlib.sha256(f"{self.name}\0{prompt}".encode()).hexdigest()[:24]
+        self._prompts[prompt] = Cond(key, data), warning
+        if len(self._prompts) > CACHED_PROMPTS:
+            self._prompts.popitem(last=False)
+        return self._prompts[prompt]
+
+    def denoise(
+        self,
+        x_t: Tensor,
+        levels: Sequence[Level],
+        conds: Sequence[Cond],
+        network: Network = "main",
+        grad: bool = False,
+    ) -> Tensor:
+        """One forward for all rows."""
+        net = self._networks[network]
+        if net is None:
+            raise ValueError(
+                f"model {self.name!r} has no weak network; put one in its {self.part}_weak folder"
+            )
+        numbers = torch.tensor([(level.timestep, level.alpha, level.sigma) for level in levels])
+        timestep, alpha, sigma = numbers.to(x_t.device, non_blocking=True).unbind(1)
+        alpha, sigma = alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
+        with torch.set_grad_enabled(grad):
+            x = x_t.float()
+            out = self._forward(net, x.to(self.dtype), timestep, conds).float()
+            return FROM_OUTPUT[self._prediction](x, out, alpha, sigma)
+
+    def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
+        """Pictures in [-1, 1]; with `grad` not clipped, so that the gradient is not lost where they clip."""
+        return self._autoencoder.decode(latents, grad)
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """The autoencoder's latents, the mean where it gives a distribution."""
+        return self._autoencoder.encode(images.to(self.device))
+
+    def classify(
+        self,
+        images: Tensor,
+        labels: Sequence[Cond] = (),
+        level: Level | None = None,
+        grad: bool = False,
+    ) -> Tensor:
+        """It has no classifier."""
+        raise ValueError(f"model {self.name!r} has no classifier")
+
+    def _embed(self, prompt: str) -> tuple[Any, str | None]:
+        raise NotImplementedError
+
+    def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def _config(self) -> Any:
+        return self._networks["main"].config
+
+    @property
+    def _channels(self) -> int:
+        return self._config.in_channels
+
+    @property
+    def _cells_per_patch(self) -> int:
+        """How many latent cells wide the smallest thing is that the network works on."""
+        if hasattr(self._config, "patch_size"):
+            return self._config.patch_size
+        return 2 ** (len(self._config.block_out_channels) - 1)
+
+
+def stacked(conds: Sequence[Cond]) -> list[Tensor]:
+    """The rows' conditions, each a tuple of tensors, as one batch per place in the tuple."""
+    return [torch.stack(rows) for rows in zip(*(cond.data for cond in conds), strict=True)]

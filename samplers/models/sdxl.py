@@ -1,0 +1,42 @@
+"""Stable Diffusion XL and what is distilled from it: two CLIP text encoders, a UNet told the picture's size.
+
+Micro-conditioning (arXiv 2307.01952, section 2.2) has diffusers' defaults: original and target size are the
+picture's, nothing is cropped. Compared with diffusers 0.42's `StableDiffusionXLPipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from guidance.base import Cond
+from samplers.models.pipeline import PipelineModel, stacked
+from samplers.models.text import overflow
+
+
+class StableDiffusionXL(PipelineModel):
+    """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width).
+
+    The empty prompt is the unconditional one: all zeros where the model was trained so.
+    """
+
+    pipelines: ClassVar = frozenset({"StableDiffusionXLPipeline"})
+
+    def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
+        tokenizer = self._pipeline.tokenizer_2
+        text, _, pooled, _ = self._pipeline.encode_prompt(
+            prompt, device=self.device, do_classifier_free_guidance=False
+        )
+        if not prompt and self._pipeline.config.force_zeros_for_empty_prompt:
+            text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
+        return (text[0], pooled[0]), overflow(tokenizer, prompt, tokenizer.model_max_length)
+
+    def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
+        text, pooled = stacked(conds)
+        size = [cells * self._cell_px for cells in x.shape[2:]]
+        sizes = torch.tensor([*size, 0, 0, *size], dtype=x.dtype, device=x.device).expand(len(x), -1)
+        told = {"text_embeds": pooled, "time_ids": sizes}
+        return net(x, timestep, encoder_hidden_states=text, added_cond_kwargs=told, return_dict=False)[0]

@@ -1,0 +1,114 @@
+"""What every model adapter promises, on a tiny pipeline of its family with random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from guidance.apg import APG
+from guidance.base import Conditions, Guidance, Level
+from guidance.cfg import CFG
+from guidance.cfgpp import CFGPP
+from guidance.none import NoGuidance
+from samplers.cards import CARDS
+from samplers.driver import drive
+from samplers.loop import Run, batch, run
+from samplers.models import adapter
+from samplers.models.base import Model
+from samplers.noise import Noise
+from samplers.steps import compile_plan
+from tests.pipelines import BUILDERS, build
+from workers.engine import Engine
+from workers.ticket import Outcome, Ticket
+
+MIXED: list[tuple[Guidance, int]] = [
+    (CFG(scale=3), 4),
+    (APG(scale=5), 3),
+    (CFGPP(scale=0.6), 5),
+    (NoGuidance(), 4),
+    (CFG(scale=2, guide_to=0.5), 6),
+]
+"""Methods and step counts that share forwards here."""
+
+
+@pytest.fixture(scope="module", params=sorted(BUILDERS))
+def model(request: pytest.FixtureRequest) -> Any:
+    pipeline = build(request.param)
+    return adapter(type(pipeline).__name__)("tiny", pipeline)
+
+
+def prompts(model: Model) -> tuple[str, str]:
+    return "a red apple", "blue"
+
+
+def levels(model: Model) -> list[Level]:
+    sampler = next(name for name, card in CARDS.items() if model.family in card.families)
+    return list(compile_plan(sampler, 3, model.family, model.scheduler_config).levels[:3])
+
+
+def noise(model: Model, rows: int) -> torch.Tensor:
+    shape = (rows, *model.latent_shape(*model.default_size))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def image(model: Model, guidance: Guidance, seed: int, steps: int) -> Run:
+    fitting = [name for name, card in CARDS.items() if model.family in card.families and not card.stochastic]
+    plan = compile_plan(fitting[seed % len(fitting)], steps, model.family, model.scheduler_config)
+    cond = Conditions(*model.encode(prompts(model)).conds)
+    return run(plan, guidance, cond, Noise(seed, model.latent_shape(*model.default_size), batch(guidance)))
+
+
+def test_mixed_guidance_shares_forwards_and_gives_each_image_its_own(model: Model) -> None:
+    engine = Engine({"tiny": model}, max_rows=16)
+    outcomes: list[list[Outcome]] = []
+    for seed, (guidance, steps) in enumerate(MIXED):
+        outcomes.append([])
+        engine.submit(Ticket("tiny", image(model, guidance, seed, steps), outcomes[-1].append))
+    while engine.step():
+        pass
+    longest = max(outcome.nfe.model for (outcome,) in outcomes)
+    assert engine.stats.forwards <= longest
+    for seed, ((guidance, steps), (outcome,)) in enumerate(zip(MIXED, outcomes, strict=True)):
+        (alone,), _ = drive(model, [image(model, guidance, seed, steps)])
+        assert outcome.final is not None
+        torch.testing.assert_close(outcome.final.latents, alone.latents, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_are_independent(model: Model) -> None:
+    first, second = model.encode(prompts(model)).conds
+    x, conds = noise(model, 3), [first, second, first]
+    together = model.denoise(x, levels(model), conds)
+    assert together.dtype == torch.float32
+    for i in range(3):
+        alone = model.denoise(x[i : i + 1], levels(model)[i : i + 1], conds[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_the_condition_matters_and_is_made_once(model: Model) -> None:
+    first, second, again = model.encode([*prompts(model), prompts(model)[0]]).conds
+    assert first is again
+    assert first.key != second.key
+    x, level = noise(model, 1), levels(model)[1:2]
+    assert float((model.denoise(x, level, [first]) - model.denoise(x, level, [second])).abs().max()) > 1e-6
+
+
+def test_the_gradient_reaches_x_t_through_the_picture(model: Model) -> None:
+    cond, x = model.encode(prompts(model)).conds[:1], noise(model, 1).requires_grad_()
+    picture = model.decode(model.denoise(x, levels(model)[1:2], cond, grad=True), grad=True)
+    (gradient,) = torch.autograd.grad(picture.square().sum(), x)
+    assert float((gradient != 0).float().mean()) > 0.99
+    assert not model.denoise(x, levels(model)[1:2], cond).requires_grad
+
+
+def test_pictures_and_latents_have_the_shapes_of_each_other(model: Model) -> None:
+    width, height = model.default_size
+    width += model.factor
+    latents = torch.zeros(2, *model.latent_shape(width, height))
+    pictures = model.decode(latents)
+    assert pictures.shape == (2, 3, height, width)
+    assert pictures.dtype == torch.float32
+    assert model.encode_images(pictures).shape == latents.shape
+    with pytest.raises(ValueError, match=f"multiples of {model.factor}, not {width + 1}x{height}"):
+        model.latent_shape(width + 1, height)

@@ -1,0 +1,110 @@
+"""The SDXL adapter against the unmodified StableDiffusionXLPipeline on the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from guidance.base import Level
+from guidance.cfg import CFG
+from guidance.none import NoGuidance
+from samplers import load, sample
+from samplers.models.sdxl import StableDiffusionXL
+from tests.pipelines import build
+
+PROMPT = "a red apple, 3d"
+SIZE: dict[str, Any] = {"width": 24, "height": 16}
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    return build("sdxl")
+
+
+@pytest.fixture(scope="module")
+def model(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> StableDiffusionXL:
+    folder = tmp_path_factory.mktemp("sdxl")
+    pipeline.save_pretrained(folder)
+    loaded = load(folder, name="tiny", dtype="float32", device="cpu")
+    assert isinstance(loaded, StableDiffusionXL)
+    return loaded
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def latents(pipeline: Any, **call: Any) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return pipeline(PROMPT, generator=generator, output_type="latent", **SIZE, **call).images
+
+
+@pytest.mark.parametrize("negative", [None, "blue"])
+def test_latents_are_the_pipelines(model: StableDiffusionXL, pipeline: Any, negative: str | None) -> None:
+    """Also where there is no negative prompt, which is all zeros then, and not the empty prompt."""
+    theirs = latents(pipeline, negative_prompt=negative, guidance_scale=5.0, num_inference_steps=6)
+    ours = sample(
+        model, PROMPT, negative_prompt=negative or "", guidance=CFG(scale=5), sampler="euler", steps=6,
+        seeds=[3], **SIZE,
+    )  # fmt: skip
+    assert relative(ours.latents, theirs) < 1e-4
+
+
+@pytest.mark.parametrize(("steps", "spacing"), [(1, "trailing"), (4, "trailing")], ids=["turbo", "lightning"])
+def test_distilled_models_are_sampler_settings(
+    pipeline: Any, tmp_path: Path, steps: int, spacing: str
+) -> None:
+    pipeline = build("sdxl")
+    pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(
+        pipeline.scheduler.config, timestep_spacing=spacing
+    )
+    pipeline.save_pretrained(tmp_path)
+    theirs = latents(pipeline, guidance_scale=0.0, num_inference_steps=steps)
+    ours = sample(
+        load(tmp_path), PROMPT, guidance=NoGuidance(), sampler="euler", steps=steps, seeds=[3], **SIZE
+    )
+    assert [nfe.model for nfe in ours.nfe] == [steps]
+    assert relative(ours.latents, theirs) < 1e-4
+
+
+def test_the_network_is_told_the_size_of_the_picture(model: StableDiffusionXL) -> None:
+    """Equal cells of a wide and of a square picture differ even where the network sees but one of them."""
+    cond, level = model.encode([PROMPT]).conds, [Level(0.7, 0.71, 400.0)]
+    x = torch.zeros(1, 4, 8, 8)
+    told: list[list[float]] = []
+    hook = model._networks["main"].register_forward_pre_hook(  # pyright: ignore[reportPrivateUsage]
+        lambda _, args, kwargs: told.append(kwargs["added_cond_kwargs"]["time_ids"][0].tolist()),
+        with_kwargs=True,
+    )
+    model.denoise(x, level, cond)
+    model.denoise(torch.zeros(1, 4, 8, 12), level, cond)
+    hook.remove()
+    assert told == [[16, 16, 0, 0, 16, 16], [16, 24, 0, 0, 16, 24]]
+
+
+def test_a_picture_is_the_pipelines(model: StableDiffusionXL, pipeline: Any) -> None:
+    call: dict[str, Any] = {"guidance_scale": 4.0, "num_inference_steps": 3}
+    theirs = pipeline(PROMPT, generator=torch.Generator().manual_seed(5), **SIZE, **call).images[0]
+    ours = sample(model, PROMPT, guidance=CFG(scale=4), sampler="euler", steps=3, seeds=[5], **SIZE)
+    assert ours.images[0].size == theirs.size == (24, 16)
+    assert np.abs(np.asarray(ours.images[0], int) - np.asarray(theirs, int)).max() <= 1
+
+
+def test_an_autoencoder_with_mean_and_deviation_decodes_as_in_the_pipeline(tmp_path: Path) -> None:
+    reference = build("sdxl")
+    reference.vae.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5])
+    reference.save_pretrained(tmp_path)
+    theirs = reference(PROMPT, num_inference_steps=2, generator=torch.Generator().manual_seed(5), **SIZE)
+    ours = sample(load(tmp_path), PROMPT, guidance=CFG(scale=5), sampler="euler", steps=2, seeds=[5], **SIZE)
+    assert np.abs(np.asarray(ours.images[0], int) - np.asarray(theirs.images[0], int)).max() <= 1
+    picture = torch.rand(1, 3, 16, 16) * 2 - 1
+    model = load(tmp_path)
+    z = reference.vae.encode(picture).latent_dist.mode()
+    std, mean = torch.tensor([1.0, 2.0, 0.5, 1.5]), torch.tensor([0.1, -0.2, 0.3, 0.0])
+    wanted = (z - mean.view(1, 4, 1, 1)) / std.view(1, 4, 1, 1) * reference.vae.config.scaling_factor
+    torch.testing.assert_close(model.encode_images(picture), wanted)
