@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     torch_threads: int = Field(default=0, ge=0, description="CPU threads per worker; 0 leaves torch's choice")
     drain_s: float = Field(default=20.0, ge=0, description="a worker told to stop finishes for this long")
 
+    sync_wait_s: float = Field(
+        default=300.0, gt=0, description="the longest that an endpoint without jobs keeps its client waiting"
+    )
     max_prompt_chars: int = Field(default=4_000, ge=1)
     max_images: int = Field(default=16, ge=1, description="seeds per job")
     max_steps: int = Field(default=200, ge=1)

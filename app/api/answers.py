@@ -100,7 +100,7 @@ def job_answer(request: Request, record: JobRecord, position: int | None = None)
         completed_at=_time(record.completed_at_ms),
         expires_at=_time(record.expires_at_ms),
         queue_position=position,
-        eta_ms=_eta_ms(record),
+        eta_ms=left_ms(record),
         progress=ProgressAnswer(**record.progress.model_dump(), fraction=record.progress.fraction),
         attempt=record.attempt,
         max_attempts=record.max_attempts,
@@ -128,7 +128,7 @@ def _time(ms: int | None) -> Any:
     return None if ms is None else datetime.fromtimestamp(ms / 1e3, UTC)
 
 
-def _eta_ms(record: JobRecord) -> int | None:
+def left_ms(record: JobRecord) -> int | None:
     """What a running job has left, if it goes on at its pace so far."""
     done = record.progress.fraction
     if record.status not in RUNNING or record.started_at_ms is None or not done:

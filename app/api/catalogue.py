@@ -68,10 +68,15 @@ async def list_models(lodestar: Lodestar) -> Listed:
 @router.get("/models/{id}")
 async def get_model(lodestar: Lodestar, id: str) -> dict[str, Any]:
     """One model, with the methods and samplers it takes."""
-    if id not in lodestar.catalogue.models:
-        names = ", ".join(lodestar.catalogue.models)
+    return _model(known_model(lodestar.catalogue, id))
+
+
+def known_model(catalogue: Catalogue, id: str) -> ModelCard:
+    """The card of the model in a path, or 404."""
+    if id not in catalogue.models:
+        names = ", ".join(catalogue.models)
         raise Problem(404, f"there is no model {id!r} here; there are: {names}", code="model_not_found")
-    return _model(lodestar.catalogue.models[id])
+    return catalogue.models[id]
 
 
 def fits(guidance: Guidance, card: ModelCard) -> list[str]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.api.deps import Job, JobId, Lodestar
+from app.api.deps import Job, JobId, Lodestar, Service
 from app.api.errors import Problem
-from app.jobs import TERMINAL
-from app.storage.png import convert
+from app.api.submission import picture
+from app.jobs import TERMINAL, JobRecord
+from app.storage.png import Format, convert
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 PNG: dict[int | str, Any] = {200: {"content": {"image/png": {}}}}
-Format = Literal["png", "jpeg", "webp"]
 MEDIA_TYPES: dict[str, Format] = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 Index = Annotated[int, Path(ge=0, description="the picture's index in `images`")]
 
@@ -36,20 +36,17 @@ async def get_image(
     if k >= len(images):
         count = f"it has {len(images)}" if job.status in TERMINAL else f"it is {job.status}"
         raise Problem(404, f"job {job.id} has no image {k}: {count}", code="image_not_found")
-    kind = format or _preferred(accept)
-    tag = f'"{images[k].sha256}-{kind}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept"}
-    if if_none_match is not None and tag in if_none_match:
+    kind = format or preferred(accept)
+    headers = {
+        "ETag": f'"{images[k].sha256}-{kind}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Vary": "Accept",
+    }
+    if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
-    data = await lodestar.storage.get(images[k].key)
-    if data is None:
-        raise Problem(410, f"image {k} of job {job.id} is no longer stored", code="image_gone")
-    if kind != "png":
-        data = await asyncio.to_thread(convert, data, kind)
-    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-    headers["Content-Digest"] = f"sha-256=:{digest}:"
-    headers["Content-Disposition"] = f'inline; filename="{job.id}-{k}.{kind}"'
-    return Response(data, media_type=f"image/{kind}", headers=headers)
+    answer = await rendered(lodestar, job, k, kind)
+    answer.headers.update(headers)
+    return answer
 
 
 @router.get("/{id}/images/{k}/preview", response_class=Response, responses=PNG)
@@ -72,7 +69,20 @@ async def get_trace(lodestar: Lodestar, job: Job) -> Response:
     return Response(data or b'{"images": []}', media_type="application/json")
 
 
-def _preferred(accept: str) -> Format:
+async def rendered(lodestar: Service, job: JobRecord, k: int, kind: Format) -> Response:
+    """Picture `k` in this format, with its digest. Raises Problem."""
+    data = await picture(lodestar, job, k)
+    if kind != "png":
+        data = await asyncio.to_thread(convert, data, kind)
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    headers = {
+        "Content-Digest": f"sha-256=:{digest}:",
+        "Content-Disposition": f'inline; filename="{job.id}-{k}.{kind}"',
+    }
+    return Response(data, media_type=f"image/{kind}", headers=headers)
+
+
+def preferred(accept: str) -> Format:
     """The format that `Accept` ranks first among ours; PNG on a tie and for `*/*`. 406 where none will do."""
     ranks: dict[Format, float] = {}
     for part in accept.split(","):

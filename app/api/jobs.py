@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from ulid import ULID
 
-from app.admission import new_job, resolve
 from app.api.answers import JobAnswer, JobList, job_answer, job_url
 from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service
 from app.api.errors import Problem, not_found
+from app.api.submission import submit, until_ended
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
 from app.storage.base import job_prefix
 
@@ -86,7 +84,7 @@ async def get_job(
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="seconds to wait for the end")] = 0,
 ) -> JobAnswer:
     """A job as it is now, or, with `wait`, as soon as it has ended."""
-    return await _answer(lodestar, request, await _until_ended(lodestar, record, wait))
+    return await _answer(lodestar, request, await until_ended(lodestar, record, wait))
 
 
 @router.post("/{id}/cancel", status_code=202)
@@ -130,12 +128,11 @@ async def _create(
     wait_s: float,
     key: str | None = None,
 ) -> JobAnswer:
-    resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
-    record, created = await lodestar.queue.enqueue(new_job(job_id, spec, resolved, key))
+    record, created = await submit(lodestar, spec, job_id, key)
     response.headers["Location"] = job_url(request, record.id)
     if not created:
         response.headers["Idempotency-Replayed"] = "true"
-    record = await _until_ended(lodestar, record, wait_s)
+    record = await until_ended(lodestar, record, wait_s)
     if record.status in TERMINAL:
         response.status_code = 200
     if wait_s:
@@ -146,21 +143,3 @@ async def _create(
 async def _answer(lodestar: Service, request: Request, record: JobRecord) -> JobAnswer:
     queued = record.status is JobStatus.QUEUED
     return job_answer(request, record, await lodestar.queue.position(record.id) if queued else None)
-
-
-async def _until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> JobRecord:
-    """The record as soon as the job has ended, or as it is after `wait_s` seconds."""
-    if wait_s <= 0 or record.status in TERMINAL:
-        return record
-    deadline = asyncio.get_running_loop().time() + wait_s
-    events = lodestar.queue.listen(record.id)
-    record = await lodestar.queue.get(record.id) or record
-    with suppress(TimeoutError):
-        while record.status not in TERMINAL:
-            async with asyncio.timeout_at(deadline):  # only here: redis-py may swallow a cancel
-                event = await anext(events, None)
-            if event is None:  # the service stops
-                break
-            if event.type in ("completed", "failed", "canceled", "expired"):
-                record = await lodestar.queue.get(record.id) or record
-    return await lodestar.queue.get(record.id) or record

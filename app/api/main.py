@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.api import catalogue, errors, events, fleet, images, jobs
+from app.api import a1111, catalogue, errors, events, fleet, huggingface, images, jobs, openai
 from app.api.deps import Service
 from app.api.guard import Guard
 from app.background import every
@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
-    for module in (jobs, events, images, catalogue, fleet):
+    for module in (jobs, events, images, catalogue, fleet, openai, a1111, huggingface):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=WEB), name="static")
 

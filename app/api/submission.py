@@ -1,0 +1,95 @@
+"""A request's way into the queue and, for a client that waits, to the job's end. Every way in is this one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from fastapi import Request
+from ulid import ULID
+
+from app.admission import new_job, resolve
+from app.api.deps import Service
+from app.api.errors import Problem
+from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
+
+CLIENTS_FAULT = {"invalid_request", "not_finite", "out_of_memory"}
+"""Codes of failed jobs that the same request would fail with again."""
+NO_RETRY = {"x-should-retry": "false"}
+
+
+async def submit(
+    lodestar: Service, spec: JobSpec, job_id: str | None = None, key: str | None = None
+) -> tuple[JobRecord, bool]:
+    """Queue a job: its record, and whether it is new. Raises Refused, QueueFull, IdempotencyConflict."""
+    resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
+    return await lodestar.queue.enqueue(new_job(job_id or str(ULID()), spec, resolved, key))
+
+
+async def until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> JobRecord:
+    """The record as soon as the job has ended, or as it is after `wait_s` seconds."""
+    if wait_s <= 0 or record.status in TERMINAL:
+        return record
+    deadline = asyncio.get_running_loop().time() + wait_s
+    events = lodestar.queue.listen(record.id)
+    record = await lodestar.queue.get(record.id) or record
+    with suppress(TimeoutError):
+        while record.status not in TERMINAL:
+            async with asyncio.timeout_at(deadline):  # only here: redis-py may swallow a cancel
+                event = await anext(events, None)
+            if event is None:  # the service stops
+                break
+            if event.type in ("completed", "failed", "canceled", "expired"):
+                record = await lodestar.queue.get(record.id) or record
+    return await lodestar.queue.get(record.id) or record
+
+
+async def succeeded(lodestar: Service, request: Request, spec: JobSpec, key: str | None = None) -> JobRecord:
+    """The record of a job that has succeeded, for a client that waits for nothing but its pictures.
+
+    If the client hangs up, or the job takes too long, it is canceled. Raises Problem, and what `submit` does.
+    """
+    record, created = await submit(lodestar, spec, None, key)
+    waiting = asyncio.create_task(until_ended(lodestar, record, lodestar.settings.sync_wait_s))
+    leaving = asyncio.create_task(hung_up(request))
+    await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    if created and not waiting.done():
+        await lodestar.queue.cancel(record.id)
+    record = await waiting
+    if record.status is JobStatus.SUCCEEDED:
+        return record
+    if created and record.status not in TERMINAL:
+        await lodestar.queue.cancel(record.id)
+    raise unsuccessful(record, lodestar.settings.sync_wait_s)
+
+
+async def hung_up(request: Request) -> None:
+    """Wait until the client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def unsuccessful(record: JobRecord, waited_s: float) -> Problem:
+    """What to tell a client whose job has no pictures to show. Doing it again by itself would not help."""
+    match record.status:
+        case JobStatus.FAILED if record.error is not None:
+            status = 422 if record.error.code in CLIENTS_FAULT else 500
+            detail, code = record.error.message, record.error.code
+        case JobStatus.CANCELED:
+            status, detail, code = 409, f"job {record.id} was canceled", "job_canceled"
+        case _:
+            detail = (
+                f"job {record.id} is {record.status} after {waited_s:g} s; for long work use POST /v1/jobs"
+            )
+            status, code = 503, "timeout"
+    return Problem(status, detail, code=code, headers=NO_RETRY)
+
+
+async def picture(lodestar: Service, record: JobRecord, k: int) -> bytes:
+    """Picture `k` of a job that has succeeded, as PNG. Raises Problem."""
+    assert record.result is not None
+    data = await lodestar.storage.get(record.result.images[k].key)
+    if data is None:
+        raise Problem(410, f"image {k} of job {record.id} is no longer stored", code="image_gone")
+    return data
