@@ -1,8 +1,8 @@
 """What every guidance method is made of: conditions, levels, asks, predictions, needs.
 
 A guidance method never calls a network. Its `guide` is a generator that *asks* (`Denoise`, `Decode`,
-`Classify`) and is *answered* by whoever drives the run: the plain driver `samplers.sample` or the serving
-engine `workers.engine`, which packs the asks of many runs into one forward.
+`Classify`, ...) and is *answered* by whoever drives the run: the plain driver `samplers.sample` or the
+serving engine `workers.engine`, which packs the asks of many runs into one forward.
 
 Nothing here imports torch at run time: the API process reads the methods' schemas without it.
 """
@@ -10,7 +10,7 @@ Nothing here imports torch at run time: the API process reads the methods' schem
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +19,8 @@ from guidance.sources import Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from guidance.qr.scanning import Target
 
 Network = Literal["main", "weak"]
 
@@ -57,6 +59,14 @@ class Step:
         return self.index / self.total
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Control:
+    """A picture (1, 3, H, W), 0 to 1, that a ControlNet follows with this strength."""
+
+    image: Tensor = field(repr=False)
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Cond:
     """What a network is conditioned on, as one model adapter made it.
@@ -67,6 +77,7 @@ class Cond:
 
     key: str
     data: Any = field(repr=False, compare=False)
+    control: Control | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,15 @@ class Conditions:
     positive: Cond
     negative: Cond
     classes: tuple[Cond, ...] = ()
+    target: Target | None = None
+    """The QR symbol that the picture shall be read as (SRPG)."""
+
+    def controlled(self, control: Control | None) -> Conditions:
+        """The same, with every network evaluation under this control."""
+        positive, negative, *classes = (
+            replace(cond, control=control) for cond in (self.positive, self.negative, *self.classes)
+        )
+        return replace(self, positive=positive, negative=negative, classes=tuple(classes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +136,25 @@ class Classify:
     grad: bool = False
 
 
-Ask = Denoise | Decode | Classify
+@dataclass(frozen=True, slots=True, eq=False)
+class Encode:
+    """Ask for the latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1], float32."""
+
+    images: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Perceive:
+    """Ask for the features in which pictures (B, 3, H, W) in [-1, 1] look alike: maps (B, C, h, w), float32.
+
+    Empty where the model has no perceptual network.
+    """
+
+    images: Tensor
+    grad: bool = False
+
+
+Ask = Denoise | Decode | Encode | Classify | Perceive
 
 
 @dataclass(frozen=True, slots=True, eq=False)

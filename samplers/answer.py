@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from guidance.base import Ask, Classify, Cond, Decode, Denoise, Level
+from guidance.base import Ask, Classify, Cond, Decode, Denoise, Encode, Level, Perceive
 from samplers.models.base import Model
 
 
@@ -42,6 +42,8 @@ class Nfe:
                 self.decode += len(latents)
             case Classify(images=images):
                 self.classifier += len(images)
+            case Encode() | Perceive():  # as cheap as scoring the finished picture, which is not counted
+                pass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +58,11 @@ class Packed:
 def rows(ask: Denoise) -> int:
     """How many rows of a forward this ask fills."""
     return len(ask.x_t) * len(ask.conds)
+
+
+def kind(ask: Denoise) -> Hashable:
+    """What asks must share to share a forward: network, latent shape, with a ControlNet or without."""
+    return ask.network, tuple(ask.x_t.shape[1:]), ask.conds[0].control is not None
 
 
 def pack(asks: Sequence[Denoise]) -> Packed:
@@ -79,7 +86,7 @@ def unpack(denoised: Tensor, asks: Sequence[Denoise]) -> list[list[Tensor]]:
 
 def answer_one(model: Model, ask: Ask) -> Any:
     """Answer one ask by itself; with `grad` the answer carries the graph."""
-    with torch.set_grad_enabled(ask.grad):
+    with torch.set_grad_enabled(getattr(ask, "grad", False)):
         match ask:
             case Denoise():
                 packed = pack((ask,))
@@ -89,14 +96,17 @@ def answer_one(model: Model, ask: Ask) -> Any:
                 return model.decode(ask.latents, ask.grad)
             case Classify():
                 return model.classify(ask.images, ask.labels, ask.level, ask.grad)
+            case Encode():
+                return model.encode_images(ask.images)
+            case Perceive():
+                return model.perceive(ask.images, ask.grad)
 
 
 def batches(asks: Sequence[Ask]) -> list[list[int]]:
-    """Positions of asks that may share a forward: same network and shape and no gradient; others alone."""
+    """Positions of asks that may share a forward: same `kind` and no gradient; others alone."""
     groups: dict[Any, list[int]] = {}
     for i, ask in enumerate(asks):
-        key = (ask.network, ask.x_t.shape[1:]) if isinstance(ask, Denoise) and not ask.grad else i
-        groups.setdefault(key, []).append(i)
+        groups.setdefault(kind(ask) if isinstance(ask, Denoise) and not ask.grad else i, []).append(i)
     return list(groups.values())
 
 

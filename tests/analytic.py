@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from guidance.base import Ask, Classify, Cond, Conditions, Denoise, Guidance, Level, Network, Prediction, Step
+from guidance.qr.scanning import Target
+from guidance.qr.symbol import Symbol
 from samplers.answer import answer_one
 from samplers.models.toy import Toy
 
@@ -22,8 +25,19 @@ torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for e
 TOY = Toy(dtype="float64", channels=4, size_px=32)
 """Its mixture and conditions are those of the golden arrays."""
 POSITIVE, NEGATIVE, TARGET, MIDDLE = (TOY.cond(name) for name in ("high", "", "low", "middle"))
-CONDITIONS = Conditions(POSITIVE, NEGATIVE, classes=(TARGET, MIDDLE))
-SAME = Conditions(POSITIVE, POSITIVE, classes=(TARGET, MIDDLE))
+
+
+class Patch(Symbol):
+    """Modules without codewords: a wrong module is damage of its share."""
+
+    def damage(self, wrong: Any) -> float:
+        return float(wrong.mean())
+
+
+DARK = np.random.default_rng(0).random((4, 4)) < 0.5
+SCAN = Target(Patch("", 1, "M", 0, DARK), 8, torch.rand(1, 3, 32, 32, generator=torch.Generator()))
+CONDITIONS = Conditions(POSITIVE, NEGATIVE, classes=(TARGET, MIDDLE), target=SCAN)
+SAME = Conditions(POSITIVE, POSITIVE, classes=(TARGET, MIDDLE), target=SCAN)
 
 
 def denoised(x: Tensor, level: Level, cond: Cond, network: Network = "main") -> Tensor:

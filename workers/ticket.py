@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from guidance.base import Ask, Denoise
-from samplers.answer import Nfe, rows
+from samplers.answer import Nfe, kind, rows
 from samplers.loop import Final, Run
 
 
@@ -54,7 +54,7 @@ class Ticket:
     def group(self) -> Hashable:
         """What runs must have in common to share a forward; asks that cannot share wait in one line."""
         if ask := self.shared:
-            return (self.model, ask.network, tuple(ask.x_t.shape[1:]))
+            return (self.model, kind(ask))
         return (self.model, "alone")
 
     def remaining(self) -> int:

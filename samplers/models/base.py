@@ -82,3 +82,10 @@ class Model(Protocol):
         Only for models with the extra "classifier"; others raise ValueError.
         """
         ...
+
+    def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
+        """Pictures (N, 3, H, W) in [-1, 1] -> maps (N, C, h, w), float32, by which they look alike.
+
+        Empty for a model without a perceptual network.
+        """
+        ...

@@ -172,6 +172,10 @@ class PipelineModel:
         """It has no classifier."""
         raise ValueError(f"model {self.name!r} has no classifier")
 
+    def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
+        """It has no perceptual network."""
+        return []
+
     def _embed(self, prompt: str) -> tuple[Any, str | None]:
         raise NotImplementedError
 

@@ -164,6 +164,11 @@ class Toy:
         ]
         return torch.stack(columns, 1).to(images.dtype)
 
+    def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
+        """The mean colours of the cells."""
+        with torch.set_grad_enabled(grad):
+            return [functional.avg_pool2d(images, self.factor)]
+
     def log_density(self, x_t: Tensor, level: Level, cond: Cond) -> Tensor:
         """`log p(x_t | cond)` per element at `level`, without the Gaussian's constant."""
         alpha, sigma = self._column([level.alpha]), self._column([level.sigma])

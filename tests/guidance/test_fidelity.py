@@ -22,6 +22,7 @@ from guidance.classifier import Classifier
 from guidance.gfcg import GFCG
 from guidance.linear import fit
 from guidance.none import NoGuidance
+from guidance.qr.scanning import gaussian, perceptual_distance
 from guidance.tangential import Tangential
 from guidance.zerostar import ZeroStar
 from samplers import resample
@@ -43,6 +44,7 @@ from tests.guidance import (
     test_tangential,
     test_zerostar,
 )
+from tests.guidance.qr import test_scanning
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
@@ -251,6 +253,27 @@ def classifier() -> list[float]:
     ]
 
 
+def srpg() -> list[float]:
+    filters, srl = test_scanning.FILTERS, test_scanning.SRL
+    kernels = [apart(gaussian(size), filters[f"gaussian_{size}"]) for size in test_scanning.SIZES]
+    losses = []
+    for case in test_scanning.CASES:
+        image = test_scanning.picture(case)
+        found = test_scanning.seen(case, image)
+        loss = found.loss.mean()
+        (g,) = torch.autograd.grad(loss, image)
+        losses += [
+            apart(found.error.detach(), srl[f"{case}_module_error"][:, 0]),
+            apart(loss.detach(), srl[f"{case}_loss"]),
+            apart(g, srl[f"{case}_grad"]),
+        ]
+    vgg = test_scanning.VGG
+    mine, theirs = (test_scanning.official_features(vgg[name].float() / 255) for name in ("x_u8", "y_u8"))
+    pairs = zip(mine, theirs, vgg["per_layer"], strict=True)
+    layers = [apart(perceptual_distance([a], [b])[0], layer) for a, b, layer in pairs]
+    return [max(kernels), max(losses), max(layers)]
+
+
 def tangential() -> list[float]:
     from diffusers.guiders.tangential_classifier_free_guidance import normalized_guidance
 
@@ -291,6 +314,7 @@ MEASURES: dict[str, Callable[[], list[float]]] = {
     "gfcg": gfcg,
     "linear": linear,
     "none": none,
+    "srpg": srpg,
     "tangential": tangential,
     "zerostar": zerostar,
 }
