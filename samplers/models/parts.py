@@ -63,7 +63,9 @@ def load_network(
     )
     if dtype == "float16" and getattr(network.config, "force_upcast", False):
         network = network.float()  # this autoencoder overflows in float16
-    return network.to(device).eval().requires_grad_(False)
+    # Pixel by pixel: the layout in which convolutions are fastest from a few rows on, on GPUs and on CPUs.
+    network = network.to(device, memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
 
 
 def _class_of(source: str, name: str, library: str, kind: str) -> Any:
