@@ -72,12 +72,14 @@ class Cond:
     """What a network is conditioned on, as one model adapter made it.
 
     `data` is the adapter's own (text embeddings, a class label, ...); guidance methods only hand it back.
-    `key` identifies the content, so that equal conditions can share work.
+    `key` identifies the content, so that equal conditions can share work. `scale` is what a network with a
+    guidance scale built in (FLUX.1-dev) is told; None: the model's own default.
     """
 
     key: str
     data: Any = field(repr=False, compare=False)
     control: Control | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,15 @@ class Conditions:
 
     def controlled(self, control: Control | None) -> Conditions:
         """The same, with every network evaluation under this control."""
+        return self._each(control=control)
+
+    def told(self, scale: float | None) -> Conditions:
+        """The same, with every network evaluation told this built-in scale."""
+        return self._each(scale=scale)
+
+    def _each(self, **changes: Any) -> Conditions:
         positive, negative, *classes = (
-            replace(cond, control=control) for cond in (self.positive, self.negative, *self.classes)
+            replace(cond, **changes) for cond in (self.positive, self.negative, *self.classes)
         )
         return replace(self, positive=positive, negative=negative, classes=tuple(classes))
 

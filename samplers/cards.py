@@ -48,6 +48,7 @@ CARDS: dict[str, SamplerCard] = {
             paper="2211.01095",
         ),
         SamplerCard("sde", "Euler-Maruyama", ("vp", "ve"), stochastic=True, paper="2503.02819"),
+        SamplerCard("ddpm", "DDPM", ("vp",), stochastic=True, paper="2006.11239"),
         SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
     )
 }
@@ -68,11 +69,20 @@ def inversion_problems(guidance: Guidance, sampler: SamplerCard) -> list[str]:
     return found
 
 
+def embedded_problems(scale: float | None, has: Collection[str]) -> list[str]:
+    """Why a model that `has` these extras cannot be told this built-in scale; empty where it can."""
+    if scale is None or "embedded" in has:
+        return []
+    return [
+        "embedded_scale is for models with a guidance scale built in, which this one has not; leave it out"
+    ]
+
+
 def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Collection[str]) -> list[str]:
     """Why this guidance cannot run with this sampler on a model of `family` that `has` these extras.
 
-    `has`: any of "weak", "classifier", "controlnet", "grad", "pixels". Empty answer: it can run. Each
-    sentence says what would work instead.
+    `has`: any of "weak", "classifier", "controlnet", "grad", "pixels", "unconditional". Empty answer: it can
+    run. Each sentence says what would work instead.
     """
     found: list[str] = []
     needs = guidance.requires()
@@ -86,6 +96,10 @@ def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Coll
     if needs.first_order and sampler.order > 1:
         fit = ", ".join(card.name for card in fits if card.order == 1)
         found.append(f"guidance {guidance.method!r} needs a first-order sampler: {fit}")
+    if needs.negative and "unconditional" in has:
+        found.append(
+            f"guidance {guidance.method!r} compares with a negative prompt, and this model takes no prompt"
+        )
     for need, what in (("weak", "a weak model"), ("classifier", "a classifier"), ("qr", "a QR ControlNet")):
         extra = "controlnet" if need == "qr" else need
         if getattr(needs, need) and extra not in has:

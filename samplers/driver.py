@@ -14,7 +14,7 @@ from tqdm import tqdm
 from guidance import REGISTRY
 from guidance.base import Ask, Conditions, Guidance
 from samplers.answer import Nfe, answer
-from samplers.cards import CARDS, problems
+from samplers.cards import CARDS, embedded_problems, problems
 from samplers.loop import Final, Observed, Run, batch, run
 from samplers.models.base import Model
 from samplers.noise import Noise
@@ -46,27 +46,33 @@ def sample(
     seeds: Sequence[int] = (0,),
     width: int | None = None,
     height: int | None = None,
+    embedded_scale: float | None = None,
     progress: bool = False,
 ) -> Sampled:
     """Sample one image per seed; all of them share the forwards.
 
     `guidance`: CFG with its defaults where None. `sampler`: the first that fits model and guidance where
-    None. `classes`: alternative prompts, for methods that compare with them. ValueError lists what does not
-    fit together.
+    None. `classes`: alternative prompts, for methods that compare with them. `embedded_scale`: what a model
+    with a guidance scale built in is told; its own default where None. ValueError lists what does not fit
+    together.
     """
     if not seeds:
         raise ValueError("give at least one seed; each makes one image")
     guidance = REGISTRY["cfg"](method="cfg") if guidance is None else guidance
     sampler = sampler or fitting_sampler(model, guidance)
-    if sampler in CARDS and (found := problems(guidance, CARDS[sampler], model.family, model.extras)):
+    found = embedded_problems(embedded_scale, model.extras)
+    if sampler in CARDS:
+        found += problems(guidance, CARDS[sampler], model.family, model.extras)
+    if found:
         raise ValueError("; ".join(found))
-    plan = compile_plan(sampler, steps, model.family, model.scheduler_config)
     default_width, default_height = model.default_size
     shape = model.latent_shape(
         default_width if width is None else width, default_height if height is None else height
     )
+    plan = compile_plan(sampler, steps, model.family, model.schedule_config(shape))
     encoded = model.encode([prompt, negative_prompt, *classes])
-    cond = Conditions(encoded.conds[0], encoded.conds[1], tuple(encoded.conds[2:]))
+    positive, negative, *others = encoded.conds
+    cond = Conditions(positive, negative, tuple(others)).told(embedded_scale)
     with tqdm(total=len(plan.rows) * len(seeds), disable=not progress, unit="step") as bar:
 
         def tick(_: Observed) -> None:

@@ -98,10 +98,10 @@ def invert(
     `image`: a picture, or latents (1, C, h, w). `guidance`: CFG++ with its defaults where None. ValueError
     says what cannot be inverted.
     """
-    guidance, plan = _planned(model, guidance, sampler, steps)
+    latents = to_latents(model, image)
+    guidance, plan = _planned(model, guidance, sampler, steps, latents)
     positive, negative = model.encode([prompt, negative_prompt]).conds
     cond = Conditions(positive, negative)
-    latents = to_latents(model, image)
     (final,), _ = drive(model, [run(upward(plan), guidance, cond, Given(latents))])
     return final.latents
 
@@ -118,11 +118,12 @@ def edit(
     steps: int = 50,
 ) -> Sampled:
     """`image`, which `source_prompt` describes, turned into what `prompt` says; NFE counts both ways."""
-    guidance, plan = _planned(model, guidance, sampler, steps)
+    latents = to_latents(model, image)
+    guidance, plan = _planned(model, guidance, sampler, steps, latents)
     encoded = model.encode([source_prompt, prompt, negative_prompt])
     before, after, negative = encoded.conds
     source, target = Conditions(before, negative), Conditions(after, negative)
-    ((final,), nfe) = drive(model, [edit_run(plan, guidance, source, target, to_latents(model, image))])
+    ((final,), nfe) = drive(model, [edit_run(plan, guidance, source, target, latents)])
     return Sampled(
         images=list(pictures(model, final.latents)),
         latents=final.latents,
@@ -143,7 +144,7 @@ def to_latents(model: Model, image: Image.Image | Tensor) -> Tensor:
 
 
 def _planned(
-    model: Model, guidance: Guidance | None, sampler: str | None, steps: int
+    model: Model, guidance: Guidance | None, sampler: str | None, steps: int, latents: Tensor
 ) -> tuple[Guidance, Plan]:
     guidance = CFGPP.model_validate({}) if guidance is None else guidance
     fitting: Sequence[str] = [
@@ -156,5 +157,7 @@ def _planned(
         card = CARDS[chosen]
         found = problems(guidance, card, model.family, model.extras) + inversion_problems(guidance, card)
         raise ValueError("; ".join(found))
-    plan = compile_plan(chosen, steps, model.family, model.scheduler_config)
+    _, channels, height, width = latents.shape
+    config = model.schedule_config((channels, height, width))
+    plan = compile_plan(chosen, steps, model.family, config)
     return guidance.planned(plan.steps), plan

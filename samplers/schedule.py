@@ -30,11 +30,15 @@ class Schedule:
     init_scale: float
     between: Callable[[float], Level]
     """The level at any `sigma_ve`, for solvers that evaluate between two steps."""
+    large_variance: bool = False
+    """DDPM only: its steps add noise of variance `beta`, not the posterior's (variance_type fixed_large)."""
 
 
 def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, Any]) -> Schedule:
     """The levels that diffusers' class `scheduler` visits in `steps` steps for a model with this config.
 
+    Beside the scheduler's own keys a flow model's `config` may have `mu`, the shift for the picture's size,
+    and `uniform_sigmas`, where its pipeline shifts evenly spaced sigmas and not the scheduler's.
     ValueError where the schedule has no room for that many steps or asks for what is not supported.
     """
     if steps < 1:
@@ -48,13 +52,18 @@ def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, An
         raise ValueError(
             "the scheduler config has flow sigmas, which a vp model does not; set use_flow_sigmas to false"
         )
-    if family == "flow" and config.get("use_dynamic_shifting"):
+    if family == "flow" and config.get("use_dynamic_shifting") and "mu" not in config:
         raise ValueError(
             "the scheduler config asks for a shift by picture size; give a fixed `shift` instead"
         )
-    built = getattr(diffusers, name).from_config(dict(config))
-    built.set_timesteps(steps)
-    return _ddim(built) if name == "DDIMScheduler" else {"vp": _vp, "flow": _flow, "ve": _ve}[family](built)
+    known = {key: value for key, value in config.items() if key not in ("mu", "uniform_sigmas")}
+    built = getattr(diffusers, name).from_config(known)
+    grid: dict[str, Any] = {"mu": config["mu"]} if "mu" in config else {}
+    if config.get("uniform_sigmas"):
+        grid["sigmas"] = np.linspace(1, 1 / steps, steps).tolist()
+    built.set_timesteps(steps, **grid)
+    indexed = {"DDIMScheduler": _ddim, "DDPMScheduler": _ddpm}
+    return indexed.get(name, {"vp": _vp, "flow": _flow, "ve": _ve}[family])(built)
 
 
 def vp_level(sigma_ve: float, timestep: float) -> Level:
@@ -90,6 +99,17 @@ def _ddim(built: Any) -> Schedule:
 
     spans = tuple((at(t), at(t - stride)) for t in built.timesteps.tolist())
     return Schedule(spans, init_scale=1.0, between=_between(abar))
+
+
+def _ddpm(built: Any) -> Schedule:
+    """DDPM reads alpha by training index, too, and ends at the clean sample."""
+    abar = built.alphas_cumprod.double().numpy()
+    if int(built.timesteps.max()) >= len(abar):
+        raise ValueError(_too_many(built.num_inference_steps))
+    kept = [(float(abar[t]), float(t)) for t in built.timesteps.tolist()] + [(1.0, 0.0)]
+    levels = [Level(math.sqrt(a), math.sqrt(1 - a), t) for a, t in kept]
+    large = built.config.variance_type.startswith("fixed_large")
+    return Schedule(_chain(levels), 1.0, _between(abar), large)
 
 
 def _vp(built: Any) -> Schedule:

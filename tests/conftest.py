@@ -27,6 +27,7 @@ COUNTERPARTS = {
     "dpmpp_2m": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
     "heun": "HeunDiscreteScheduler",
+    "ddpm": "DDPMScheduler",
 }
 """Our samplers that diffusers has a scheduler for."""
 

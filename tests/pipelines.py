@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -11,6 +12,7 @@ import torch
 import transformers
 
 CHARACTERS = [*string.ascii_lowercase, *string.digits, *",.!?-'"]
+LABELS = {"0": "tench, Tinca tinca", "1": "goldfish", "2": "white shark"}
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 CLIP_TOKENS = ["<|startoftext|>", "<|endoftext|>", *CHARACTERS, *(letter + "</w>" for letter in CHARACTERS)]
 
@@ -43,9 +45,9 @@ def t5_tokenizer(longest: int = 32) -> Any:
     return transformers.T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=longest)
 
 
-def t5() -> Any:
+def t5(width: int) -> Any:
     config = transformers.T5Config(
-        vocab_size=64, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, decoder_start_token_id=0
+        vocab_size=64, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4, decoder_start_token_id=0
     )
     return transformers.T5EncoderModel(config)
 
@@ -85,16 +87,124 @@ def sdxl() -> Any:
     )
 
 
-BUILDERS: dict[str, Callable[[], Any]] = {"sdxl": sdxl}
+def sd3(with_t5: bool = True) -> Any:
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=diffusers.SD3Transformer2DModel(
+            sample_size=8,
+            in_channels=16,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=64,
+            caption_projection_dim=32,
+            pooled_projection_dim=48,
+            out_channels=16,
+            pos_embed_max_size=16,
+        ),
+        vae=kl(16, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip(projection=24),
+        text_encoder_2=clip(projection=24),
+        text_encoder_3=t5(64) if with_t5 else None,
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        tokenizer_3=t5_tokenizer() if with_t5 else None,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def flux(guidance_embeds: bool = True) -> Any:
+    """FLUX.1-dev; without `guidance_embeds` FLUX.1-schnell."""
+    shift: dict[str, Any] = {"shift": 3.0, "use_dynamic_shifting": True} if guidance_embeds else {}
+    return diffusers.FluxPipeline(
+        transformer=diffusers.FluxTransformer2DModel(
+            in_channels=64,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            guidance_embeds=guidance_embeds,
+            axes_dims_rope=(4, 4, 8),
+        ),
+        vae=kl(16, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip(),
+        text_encoder_2=t5(32),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**shift),
+    )
+
+
+def pixart() -> Any:
+    return diffusers.PixArtSigmaPipeline(
+        transformer=diffusers.PixArtTransformer2DModel(
+            sample_size=8,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            in_channels=4,
+            out_channels=8,
+            cross_attention_dim=32,
+            caption_channels=32,
+        ),
+        vae=kl(),
+        text_encoder=t5(32),
+        tokenizer=t5_tokenizer(),
+        scheduler=diffusers.DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02),
+    )
+
+
+def dit() -> Any:
+    return diffusers.DiTPipeline(
+        transformer=diffusers.DiTTransformer2DModel(
+            sample_size=8,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            in_channels=4,
+            out_channels=8,
+            num_embeds_ada_norm=1000,
+        ),
+        vae=kl(),
+        scheduler=diffusers.DDIMScheduler(beta_start=0.0001, beta_end=0.02, clip_sample=False),
+        id2label=LABELS,
+    )
+
+
+def ddpm(**scheduler: Any) -> Any:
+    return diffusers.DDPMPipeline(
+        unet=diffusers.UNet2DModel(
+            sample_size=16,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            norm_num_groups=8,
+        ),
+        scheduler=diffusers.DDPMScheduler(**({"clip_sample": False} | scheduler)),
+    )
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "sd3 without t5": partial(sd3, with_t5=False),
+    "flux dev": flux,
+    "flux schnell": partial(flux, guidance_embeds=False),
+    "pixart": pixart,
+    "dit": dit,
+    "ddpm": ddpm,
+}
 """Family -> what makes its pipeline."""
 
 
-def build(family: str) -> Any:
+def build(family: str, **changes: Any) -> Any:
     """A pipeline with the same random weights each time, quiet."""
     torch.set_num_threads(1)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        pipeline = BUILDERS[family]()
+        pipeline = BUILDERS[family](**changes)
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):

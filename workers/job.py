@@ -98,7 +98,7 @@ class HeldJob:
         self._stage = "encoding"
         shape = model.latent_shape(spec.width, spec.height)
         plan = await asyncio.to_thread(
-            compile_plan, spec.sampler, spec.steps, model.family, model.scheduler_config
+            compile_plan, spec.sampler, spec.steps, model.family, model.schedule_config(shape)
         )
         prompts = [spec.prompt, spec.negative_prompt, *spec.classes]
         encoded = await self._timed("encode_ms", self._bench.lane, model.encode, prompts)

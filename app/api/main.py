@@ -12,20 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.api import (
-    a1111,
-    ballots,
-    catalogue,
-    comparisons,
-    errors,
-    events,
-    exports,
-    fleet,
-    huggingface,
-    images,
-    jobs,
-    openai,
-)
+from app.api import a1111, catalogue, errors, events, fleet, huggingface, images, jobs, openai
 from app.api.deps import Service
 from app.api.guard import Guard
 from app.background import every
@@ -65,8 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
-    own = (jobs, events, images, comparisons, ballots, exports, catalogue, fleet)
-    for module in (*own, openai, a1111, huggingface):
+    for module in (jobs, events, images, catalogue, fleet, openai, a1111, huggingface):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=WEB), name="static")
 

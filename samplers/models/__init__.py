@@ -50,10 +50,15 @@ def load(
 
 def adapter(pipeline: str) -> type[PipelineModel]:
     """The class that reads diffusers' pipelines of this class name. ValueError says which ones there are."""
+    from samplers.models.ddpm import Unconditional
+    from samplers.models.dit import DiT
+    from samplers.models.flux import Flux
+    from samplers.models.pixart import PixArt
     from samplers.models.sd import StableDiffusion
+    from samplers.models.sd3 import StableDiffusion3
     from samplers.models.sdxl import StableDiffusionXL
 
-    families = (StableDiffusion, StableDiffusionXL)
+    families = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, PixArt, DiT, Unconditional)
     adapters = {kind: family for family in families for kind in family.pipelines}
     if pipeline not in adapters:
         raise ValueError(f"a {pipeline} is not supported; supported are: {', '.join(sorted(adapters))}")

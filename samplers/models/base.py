@@ -33,7 +33,8 @@ class Model(Protocol):
     scheduler_config: dict[str, Any]
     """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...)."""
     extras: frozenset[str]
-    """What it has beyond the denoiser, for `cards.problems`: "weak", "classifier", "controlnet", "grad"."""
+    """What it has beyond the denoiser, for `cards.problems`: "weak", "classifier", "controlnet", "grad",
+    "embedded" (a guidance scale built in)."""
 
     @property
     def factor(self) -> int:
@@ -47,6 +48,10 @@ class Model(Protocol):
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, h, w) of a latent for a picture of width x height pixels; ValueError says what would fit."""
+        ...
+
+    def schedule_config(self, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """`scheduler_config` for latents of this shape, for where the noise schedule depends on the size."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> Encoded: ...

@@ -115,6 +115,16 @@ class PipelineModel:
             raise ValueError(f"width and height must be multiples of {self.factor}, not {width}x{height}")
         return self._channels, height // self._cell_px, width // self._cell_px
 
+    def schedule_config(self, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """With `mu`, where the scheduler shifts its levels by the number of patches (SD3.5, FLUX.1-dev)."""
+        config = self.scheduler_config
+        if not config.get("use_dynamic_shifting"):
+            return config
+        patches = shape[1] * shape[2] // self._cells_per_patch**2
+        fewest, most = config["base_image_seq_len"], config["max_image_seq_len"]
+        slope = (config["max_shift"] - config["base_shift"]) / (most - fewest)
+        return config | {"mu": config["base_shift"] + slope * (patches - fewest)}
+
     def encode(self, prompts: Sequence[str]) -> Encoded:
         """Conditions as the pipeline makes them, the latest prompts cached."""
         found = [self._encode(prompt) for prompt in prompts]

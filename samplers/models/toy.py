@@ -92,6 +92,10 @@ class Toy:
             raise ValueError(f"width and height must be multiples of {self.factor}, not {width}x{height}")
         return self._channels, height // self.factor, width // self.factor
 
+    def schedule_config(self, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """The same for all sizes."""
+        return self.scheduler_config
+
     def encode(self, prompts: Sequence[str]) -> Encoded:
         """A named condition per prompt; a prompt of more than 75 words is cut, with a warning."""
         conds: list[Cond] = []

@@ -94,7 +94,7 @@ def theirs(scheduler: Any, steps: int, start: float | None = None) -> Tensor:
     scheduler.set_timesteps(steps)
     x = torch.randn((1, *SHAPE), generator=generator).double()
     x = x * (scheduler.init_noise_sigma if start is None else start)
-    takes_noise = "Ancestral" in type(scheduler).__name__
+    takes_noise = any(kind in type(scheduler).__name__ for kind in ("Ancestral", "DDPM"))
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
         noise = {"generator": generator} if takes_noise else {}

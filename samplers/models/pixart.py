@@ -1,0 +1,43 @@
+"""PixArt-Sigma: a transformer on 4-channel latents that attends to T5's tokens under their mask.
+
+Compared with diffusers 0.42's `PixArtSigmaPipeline` without its binning of sizes: a size that the network was
+not trained on is sampled as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from guidance.base import Cond
+from samplers.models.pipeline import PipelineModel, stacked
+from samplers.models.text import overflow
+
+T5_TOKENS = 300
+
+
+class PixArt(PipelineModel):
+    """The adapter. A condition's data is the text's embedding (tokens, width) and its mask (tokens)."""
+
+    pipelines: ClassVar = frozenset({"PixArtSigmaPipeline"})
+    part: ClassVar = "transformer"
+
+    def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
+        text, mask, _, _ = self._pipeline.encode_prompt(
+            prompt, do_classifier_free_guidance=False, device=self.device, max_sequence_length=T5_TOKENS
+        )
+        return (text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, T5_TOKENS)
+
+    def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
+        text, mask = stacked(conds)
+        out = net(
+            x,
+            encoder_hidden_states=text,
+            encoder_attention_mask=mask,
+            timestep=timestep,
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            return_dict=False,
+        )[0]
+        return out[:, : x.shape[1]]  # what follows is the variance that some of these networks learned
