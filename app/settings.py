@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     result_ttl_s: int = Field(default=7 * 86_400, ge=1)
     idempotency_ttl_s: int = Field(default=86_400, ge=1)
     max_queued: int = Field(default=10_000, ge=1, description="open jobs before the API answers 503")
+    max_wait_s: float = Field(
+        default=0, ge=0, description="predicted wait in line beyond which a job is refused (503); 0: never"
+    )
 
     max_rows: int = Field(default=16, ge=1, description="network rows per forward")
     policy: Literal["fifo", "srpt"] = Field(

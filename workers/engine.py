@@ -162,16 +162,20 @@ class Engine:
 
     def _answer(self, turn: Sequence[Ticket]) -> list[Any]:
         """The answers to the asks of `turn`; an exception in the place of an answer that failed."""
-        now = time.monotonic()
+        began = time.monotonic()
         for ticket in turn:
-            ticket.began_s = ticket.began_s or now
+            ticket.began_s = ticket.began_s or began
         try:
-            return self._answer_together(turn)
+            answers = self._answer_together(turn)
         except Exception as error:
             if len(turn) == 1:
                 return [error]
             # Which of them it was shows when each is asked alone.
             return [self._answer([ticket])[0] for ticket in turn]
+        per_row_s = (time.monotonic() - began) / sum(ticket.rows for ticket in turn)
+        for ticket in turn:
+            ticket.busy_s += per_row_s * ticket.rows
+        return answers
 
     def _answer_together(self, turn: Sequence[Ticket]) -> list[Any]:
         model = self._models[turn[0].model]

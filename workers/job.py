@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -15,6 +15,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from app.costs import Cost, cost_of, work_ms
 from app.jobs import ImageResult, JobResult, Nfe, Progress, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
 from app.storage.base import Storage, image_key, trace_key
@@ -83,6 +84,8 @@ class HeldJob:
         branches = 2 if guidance.requires().negative else 1
         self.rows_per_image = branches * batch(guidance)
         self.images_left = len(self._spec.seeds)
+        self.cost: Cost | None = None
+        """What it cost, when it is done."""
 
     @property
     def rows(self) -> int:
@@ -120,6 +123,7 @@ class HeldJob:
         key = trace_key(self.id, self._claim.attempt)
         await self._bench.storage.put(key, trace)
         images = [image for images in made for image in images]
+        self.cost = self._measured(plan, [future.result() for future in futures])
         return JobResult(
             images=images,
             trace_key=key,
@@ -129,6 +133,11 @@ class HeldJob:
             warnings=encoded.warnings,
             ran=self._ran(model, plan),
         )
+
+    def left_ms(self, costs: Iterable[Cost]) -> float:
+        """How long a worker is still busy with it, by what was measured."""
+        cost = cost_of(self._spec, costs)
+        return 0.0 if cost is None else work_ms(self._spec, cost) * (1 - self._progress().fraction)
 
     async def report(self, last: bool = False) -> Beat:
         """What is new since the last call. Steps and scalars come at most every `REPORT_S`, and at last."""
@@ -245,6 +254,21 @@ class HeldJob:
 
     def _add(self, name: str, began: float) -> None:
         self._ms[name] = self._ms.get(name, 0.0) + (time.perf_counter() - began) * 1e3
+
+    def _measured(self, plan: Plan, outcomes: list[Outcome]) -> Cost:
+        spec, count = self._spec, len(outcomes)
+        steps = len(plan.rows) * count
+        beside = ("encode_ms", "decode_ms", "score_ms", "store_ms")
+        return Cost(
+            spec.model,
+            spec.width,
+            spec.height,
+            spec.guidance.method,
+            evaluations=sum(outcome.nfe.model + outcome.nfe.weak for outcome in outcomes) / steps,
+            busy_ms=sum(outcome.busy_ms for outcome in outcomes) / steps,
+            step_ms=sum(outcome.denoise_ms for outcome in outcomes) / steps,
+            image_ms=sum(self._ms.get(name, 0.0) for name in beside) / count,
+        )
 
     def _ran(self, model: Model, plan: Plan) -> dict[str, Any]:
         engine = self._bench.engine

@@ -20,6 +20,8 @@ class Outcome:
     nfe: Nfe
     denoise_ms: float
     """From the run's first forward to its end."""
+    busy_ms: float
+    """Its share of the time of the forwards it took part in."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +39,7 @@ class Ticket:
     ask: Ask | None = None
     arrived_s: float = field(default_factory=time.monotonic)
     began_s: float | None = None
+    busy_s: float = 0.0
     canceled: bool = False
     ended: bool = False
 
@@ -68,4 +71,4 @@ class Ticket:
         self.ended = True
         self.run.close()
         now = time.monotonic()
-        self.on_end(Outcome(final, error, self.nfe, (now - (self.began_s or now)) * 1e3))
+        self.on_end(Outcome(final, error, self.nfe, (now - (self.began_s or now)) * 1e3, self.busy_s * 1e3))

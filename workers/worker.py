@@ -13,7 +13,7 @@ import os
 import platform
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from app.background import every, pause
 from app.catalogue import load_catalogue
+from app.costs import Cost
 from app.jobs import JobError
 from app.queue.base import Beat, Claim, JobQueue, WorkerCard
 from app.queue.redis import RedisQueue
@@ -52,6 +53,7 @@ class Worker:
         self._settings = settings
         self._queue = queue
         self._held: dict[str, HeldJob] = {}
+        self._costs: dict[Hashable, Cost] = {}
         self._shelf = Shelf(load_catalogue(settings.catalogue), settings)
         self._engine = Engine(self._shelf.loaded, settings.max_rows, settings.policy, settings.determinism)
         self._lane = ThreadPoolExecutor(1, "model")
@@ -142,6 +144,7 @@ class Worker:
             result = await job.work()
             await self._insist(lambda: self._beat([job], last=True))
             job.handed_in = True
+            await self._learn(job)
             kept = await self._insist(lambda: self._queue.finish(self.id, job.id, result))
             log.info("job %s: %s", job.id, "done" if kept else "dropped, somebody else has it")
         except asyncio.CancelledError:
@@ -164,6 +167,16 @@ class Worker:
             if self._held.get(job.id) is job:
                 del self._held[job.id]
             self._room.set()
+
+    async def _learn(self, job: HeldJob) -> None:
+        """Keep what a job cost: the first measurement, told at once, then a moving average."""
+        assert job.cost is not None
+        key = (job.cost.model, job.cost.width, job.cost.height, job.cost.method)
+        if key in self._costs:
+            self._costs[key] = self._costs[key].moved(job.cost)
+        else:
+            self._costs[key] = job.cost
+            await self._insist(self._announce)
 
     async def _beat(self, jobs: Sequence[HeldJob] = (), last: bool = False) -> None:
         """Renew leases (all by default), report, end the jobs that are lost or shall be canceled."""
@@ -198,6 +211,8 @@ class Worker:
             models=self._shelf.offered,
             rows=sum(job.rows for job in self._held.values()),
             max_rows=self._settings.max_rows,
+            left_ms=sum(job.left_ms(self._costs.values()) for job in self._held.values()),
+            costs=list(self._costs.values()),
         )
         await self._queue.announce(card, ttl_s=int(ANNOUNCE_S * 5))
 

@@ -87,8 +87,10 @@ def job_url(request: Request, job_id: str) -> str:
     return f"{str(request.base_url).rstrip('/')}/v1/jobs/{job_id}"
 
 
-def job_answer(request: Request, record: JobRecord, position: int | None = None) -> JobAnswer:
-    """Write a record down for this client."""
+def job_answer(
+    request: Request, record: JobRecord, position: int | None = None, eta_ms: int | None = None
+) -> JobAnswer:
+    """Write a record down for this client. `eta_ms`: of a job that has made no step yet."""
     url = job_url(request, record.id)
     result = record.result
     images = result.images if result else []
@@ -100,7 +102,7 @@ def job_answer(request: Request, record: JobRecord, position: int | None = None)
         completed_at=_time(record.completed_at_ms),
         expires_at=_time(record.expires_at_ms),
         queue_position=position,
-        eta_ms=left_ms(record),
+        eta_ms=eta_ms if (left := left_ms(record)) is None else left,
         progress=ProgressAnswer(**record.progress.model_dump(), fraction=record.progress.fraction),
         attempt=record.attempt,
         max_attempts=record.max_attempts,

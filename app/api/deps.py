@@ -13,6 +13,7 @@ from ulid import ULID
 from app.api.errors import Problem, not_found
 from app.catalogue import Catalogue
 from app.jobs import JobRecord
+from app.outlook import Outlook
 from app.queue.base import JobQueue
 from app.settings import Settings
 from app.storage.base import Storage
@@ -29,6 +30,7 @@ class Service:
     catalogue: Catalogue
     queue: JobQueue
     storage: Storage
+    outlook: Outlook
 
 
 def service(request: Request) -> Service:

@@ -141,5 +141,8 @@ async def _create(
 
 
 async def _answer(lodestar: Service, request: Request, record: JobRecord) -> JobAnswer:
-    queued = record.status is JobStatus.QUEUED
-    return job_answer(request, record, await lodestar.queue.position(record.id) if queued else None)
+    if record.status is not JobStatus.QUEUED:
+        return job_answer(request, record)
+    position = await lodestar.queue.position(record.id)
+    fleet = await lodestar.outlook.fleet()
+    return job_answer(request, record, position, fleet.prospect(record.resolved, position).eta_ms)

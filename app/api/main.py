@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.api import a1111, catalogue, errors, events, fleet, huggingface, images, jobs, openai
+from app.api import a1111, catalogue, errors, estimate, events, fleet, huggingface, images, jobs, openai
 from app.api.deps import Service
 from app.api.guard import Guard
 from app.background import every
 from app.catalogue import load_catalogue
+from app.outlook import Outlook
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
@@ -34,7 +35,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         queue = RedisQueue.connect(settings)
         storage = LocalStorage(settings.data_dir)
-        app.state.service = Service(settings, load_catalogue(settings.catalogue), queue, storage)
+        app.state.service = Service(
+            settings, load_catalogue(settings.catalogue), queue, storage, Outlook(queue)
+        )
         stopped = asyncio.Event()
         sweeping = asyncio.create_task(every(SWEEP_S, queue.sweep, stopped))
         try:
@@ -52,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
-    for module in (jobs, events, images, catalogue, fleet, openai, a1111, huggingface):
+    for module in (jobs, estimate, events, images, catalogue, fleet, openai, a1111, huggingface):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=WEB), name="static")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 
 from fastapi import Request
@@ -11,7 +12,7 @@ from ulid import ULID
 from app.admission import new_job, resolve
 from app.api.deps import Service
 from app.api.errors import Problem
-from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
+from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus, Resolved
 
 CLIENTS_FAULT = {"invalid_request", "not_finite", "out_of_memory"}
 """Codes of failed jobs that the same request would fail with again."""
@@ -21,9 +22,28 @@ NO_RETRY = {"x-should-retry": "false"}
 async def submit(
     lodestar: Service, spec: JobSpec, job_id: str | None = None, key: str | None = None
 ) -> tuple[JobRecord, bool]:
-    """Queue a job: its record, and whether it is new. Raises Refused, QueueFull, IdempotencyConflict."""
+    """Queue a job: its record, and whether it is new.
+
+    Raises Refused, QueueFull, IdempotencyConflict, or Problem where it would wait too long.
+    """
     resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
+    await _check_wait(lodestar, resolved)
     return await lodestar.queue.enqueue(new_job(job_id or str(ULID()), spec, resolved, key))
+
+
+async def _check_wait(lodestar: Service, resolved: Resolved) -> None:
+    """503 where the job would wait longer than this server promises."""
+    limit_s = lodestar.settings.max_wait_s
+    if not limit_s:
+        return
+    wait_ms = (await lodestar.outlook.fleet()).prospect(resolved).wait_ms
+    if wait_ms is not None and wait_ms > limit_s * 1e3:
+        retry_s = math.ceil(wait_ms / 1e3 - limit_s)
+        detail = (
+            f"this job would wait {wait_ms / 1e3:.0f} s, and here none shall wait more than {limit_s:g} s; "
+            f"try again in {retry_s} s"
+        )
+        raise Problem(503, detail, code="overloaded", headers={"Retry-After": str(retry_s)})
 
 
 async def until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> JobRecord:

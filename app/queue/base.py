@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from app.costs import Cost
 from app.jobs import JobError, JobEvent, JobRecord, JobResult, JobStatus, Progress, Resolved
 
 
@@ -96,6 +97,9 @@ class WorkerCard:
     models: Sequence[str]
     rows: int
     max_rows: int
+    left_ms: float = 0.0
+    """How long it is busy with the jobs that it holds."""
+    costs: Sequence[Cost] = ()
     heartbeat_at_ms: int = 0
 
 

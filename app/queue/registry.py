@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from app.costs import Cost
 from app.queue.base import WorkerCard
 from app.queue.keys import Key, Keys
 from app.queue.records import compact
@@ -37,4 +38,9 @@ async def workers(redis: Redis, keys: Keys) -> list[WorkerCard]:
     cards = await redis.mget([keys(Key.WORKER, one) for one in ids]) if ids else []
     if gone := [one for one, card in zip(ids, cards, strict=True) if card is None]:
         await redis.srem(keys(Key.WORKERS), *gone)
-    return [WorkerCard(**json.loads(card)) for card in cards if card is not None]
+    return [_card(json.loads(card)) for card in cards if card is not None]
+
+
+def _card(told: dict[str, Any]) -> WorkerCard:
+    told["costs"] = [Cost(**cost) for cost in told.get("costs", [])]
+    return WorkerCard(**told)

@@ -1,0 +1,92 @@
+"""How long a job will wait and run, from what waits, what runs and what the workers measured."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from app.costs import Cost, cost_of, run_ms, work_ms
+from app.jobs import JobStatus, Resolved
+from app.queue.base import JobQueue, WorkerCard
+
+FRESH_S = 1.0
+"""A look at the fleet serves all who ask within this time."""
+SAMPLE = 50
+"""So many waiting jobs stand for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What a job has before it. `None`: nothing of its model was measured yet, or no worker serves it."""
+
+    wait_ms: float | None
+    run_ms: float | None
+
+    @property
+    def eta_ms(self) -> int | None:
+        """Until the job is done."""
+        return None if self.wait_ms is None or self.run_ms is None else round(self.wait_ms + self.run_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One look: the workers, what they measured, how many jobs wait, and some of them."""
+
+    workers: list[WorkerCard]
+    costs: list[Cost]
+    queued: int
+    waiting: list[Resolved]
+    seen_s: float
+
+    def prospect(self, job: Resolved, ahead: int | None = None) -> Prospect:
+        """What `job` has before it, with `ahead` jobs before it in line (None: all that wait)."""
+        ahead = self.queued if ahead is None else ahead
+        cost = cost_of(job, self.costs)
+        if cost is None:
+            return Prospect(self._wait_ms(job.model, ahead, []), None)
+        return Prospect(self._wait_ms(job.model, ahead, [work_ms(job, cost)]), run_ms(job, cost))
+
+    def serving(self, model: str) -> list[WorkerCard]:
+        """The workers that run this model."""
+        return [card for card in self.workers if model in card.models]
+
+    def _wait_ms(self, model: str, ahead: int, otherwise: list[float]) -> float | None:
+        """`otherwise` stands for the jobs in line where none of them was seen or measured."""
+        serving = self.serving(model)
+        if not serving:
+            return None
+        if not ahead and any(card.rows < card.max_rows for card in serving):
+            return 0.0
+        known = [work_ms(job, cost) for job in self.waiting if (cost := cost_of(job, self.costs)) is not None]
+        known = known or otherwise
+        if ahead and not known:
+            return None
+        before = ahead * sum(known) / len(known) if known else 0.0
+        return (before + sum(card.left_ms for card in serving)) / len(serving)
+
+
+class Outlook:
+    """The fleet as it was at most `FRESH_S` ago."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._fleet: Fleet | None = None
+        self._looking = asyncio.Lock()
+
+    async def fleet(self) -> Fleet:
+        """Look again where the last look is too old."""
+        async with self._looking:
+            if self._fleet is None or time.monotonic() - self._fleet.seen_s > FRESH_S:
+                self._fleet = await self._look()
+            return self._fleet
+
+    async def _look(self) -> Fleet:
+        workers = await self._queue.workers()
+        queued = (await self._queue.depth())["queued"]
+        waiting: list[Resolved] = []
+        if queued:
+            page = await self._queue.list(limit=SAMPLE, order="asc", status=[JobStatus.QUEUED])
+            waiting = [record.resolved for record in page.records]
+        costs = [cost for card in workers for cost in card.costs]
+        return Fleet(workers, costs, queued, waiting, time.monotonic())
