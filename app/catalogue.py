@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from guidance import AnyGuidance
-from samplers.cards import Family
+from guidance.cfg import CFG
+from samplers.architectures import architecture, read_layout
+from samplers.cards import CARDS, Family, problems
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +24,8 @@ class ModelCard(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
     title: str = ""
     source: str = Field(description="a diffusers folder (relative to the catalogue), a hub id, or 'toy'")
-    revision: str | None = None
+    revision: str | None = Field(None, description="a hub id's commit or tag")
+    pipeline: str | None = Field(None, description="diffusers' class, where the source is no folder to read")
     family: Family = "vp"
     factor: int = Field(8, description="width and height are multiples of it")
     width: int = 512
@@ -68,23 +70,27 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
 
 
 def _complete(card: ModelCard, base: Path) -> ModelCard:
-    """Make a folder source absolute and read what the folder itself says of its parts."""
+    """Make a folder source absolute; add what the folder, or else the pipeline's name, says of the model."""
     folder = (base / card.source).resolve()
-    if not (folder / "model_index.json").is_file():
-        return card
-    extras = set(card.extras)
-    if (folder / "unet_weak").is_dir():
-        extras.add("weak")
-    if (folder / "classifier").is_dir():
-        extras.add("classifier")
-    unet = json.loads((folder / "unet" / "config.json").read_text())
-    vae = json.loads((folder / "vae" / "config.json").read_text())
-    halvings = len(vae.get("block_out_channels", vae.get("decoder_block_out_channels", [0]))) - 1
-    halvings_unet = len(unet["block_out_channels"]) - 1
-    return card.model_copy(
-        update={
-            "source": str(folder),
-            "factor": 2 ** (halvings + halvings_unet),
-            "extras": frozenset(extras),
-        }
-    )
+    pipeline, extras = card.pipeline, card.extras
+    found: dict[str, Any] = {}
+    if (folder / "model_index.json").is_file():
+        layout = read_layout(folder)
+        pipeline, extras = layout.pipeline, extras | layout.extras
+        found = {"source": str(folder), "factor": layout.factor}
+    if pipeline is not None:
+        known = architecture(pipeline)
+        found |= {"pipeline": pipeline, "family": known.family, "extras": extras | known.extras}
+        if "sampler" not in card.model_fields_set:
+            found["sampler"] = known.sampler
+    return _consistent(card.model_copy(update=found))
+
+
+def _consistent(card: ModelCard) -> ModelCard:
+    """The card, if a request that leaves everything open would run."""
+    if card.sampler not in CARDS:
+        raise ValueError(f"{card.id}: there is no sampler {card.sampler!r}; use one of: {', '.join(CARDS)}")
+    guidance = card.guidance or CFG.model_validate({})
+    if wrong := problems(guidance, CARDS[card.sampler], card.family, card.extras):
+        raise ValueError(f"{card.id}: its defaults do not go together: {'; '.join(wrong)}")
+    return card

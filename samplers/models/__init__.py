@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from samplers.architectures import architecture
 
 if TYPE_CHECKING:
     from samplers.models.base import Model
@@ -50,19 +53,8 @@ def load(
 
 def adapter(pipeline: str) -> type[PipelineModel]:
     """The class that reads diffusers' pipelines of this class name. ValueError says which ones there are."""
-    from samplers.models.ddpm import Unconditional
-    from samplers.models.dit import DiT
-    from samplers.models.flux import Flux
-    from samplers.models.pixart import PixArt
-    from samplers.models.sd import StableDiffusion
-    from samplers.models.sd3 import StableDiffusion3
-    from samplers.models.sdxl import StableDiffusionXL
-
-    families = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, PixArt, DiT, Unconditional)
-    adapters = {kind: family for family in families for kind in family.pipelines}
-    if pipeline not in adapters:
-        raise ValueError(f"a {pipeline} is not supported; supported are: {', '.join(sorted(adapters))}")
-    return adapters[pipeline]
+    module, _, name = architecture(pipeline).adapter.partition(".")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
 def model_index(source: str | Path, revision: str | None = None) -> dict[str, Any]:

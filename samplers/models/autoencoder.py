@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplers.architectures import cell_px_of
+
 
 class Autoencoder:
     """Pictures (N, 3, H, W) in [-1, 1] <-> latents (N, C, h, w), all float32."""
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
-        config = vae.config
-        blocks = getattr(config, "block_out_channels", None) or config.encoder_block_out_channels
-        self.cell_px = 2 ** (len(blocks) - 1)
+        self.cell_px = cell_px_of(vae.config)
         """Pixels per latent cell."""
 
     def decode(self, latents: Tensor, grad: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ the clipped estimate. Compared with diffusers 0.42's `DDPMPipeline`, and with it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -19,11 +19,8 @@ from samplers.models.pipeline import PipelineModel
 class Unconditional(PipelineModel):
     """The adapter. Conditions are empty; a prompt is not read, of which a warning tells."""
 
-    pipelines: ClassVar = frozenset({"DDPMPipeline", "DDIMPipeline"})
-
     def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
         super().__init__(name, pipeline, weak)
-        self.extras |= {"unconditional", "pixels"}
         if self._config.class_embed_type is not None or self._config.num_class_embeds is not None:
             raise ValueError("this UNet takes a class, which its pipeline does not give it")
 

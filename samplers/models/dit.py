@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +18,6 @@ from samplers.models.pipeline import PipelineModel
 
 class DiT(PipelineModel):
     """The adapter. A condition's data is the class's number."""
-
-    pipelines: ClassVar = frozenset({"DiTPipeline"})
-    part: ClassVar = "transformer"
 
     def _embed(self, prompt: str) -> tuple[Tensor, str | None]:
         return torch.tensor(self._class(prompt.strip()), device=self.device), None

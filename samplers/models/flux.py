@@ -8,13 +8,12 @@ what diffusers calls `true_cfg_scale`: two passes, each told the built-in scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.cards import Family
 from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.text import overflow
 
@@ -25,23 +24,13 @@ DEFAULT_SCALE = 3.5
 class Flux(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width)."""
 
-    pipelines: ClassVar = frozenset({"FluxPipeline"})
-    family: Family = "flow"
-    part: ClassVar = "transformer"
-
     def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
         super().__init__(name, pipeline, weak)
         self.scheduler_config["uniform_sigmas"] = True
-        if self._config.guidance_embeds:
-            self.extras |= {"embedded"}
 
     @property
     def _channels(self) -> int:
         return self._config.in_channels // 4
-
-    @property
-    def _cells_per_patch(self) -> int:
-        return 2
 
     def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
         text, pooled, _ = self._pipeline.encode_prompt(

@@ -14,12 +14,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from guidance.base import Cond, Level, Network
+from samplers.architectures import architecture, patch_of
 from samplers.cards import Family
 from samplers.models.autoencoder import Autoencoder, Pixels
 from samplers.models.base import Encoded
@@ -42,22 +43,22 @@ class PipelineModel:
     warning, and `_forward`, which calls its network.
     """
 
-    pipelines: ClassVar[frozenset[str]]
-    """The diffusers pipelines that it reads."""
-    family: Family = "vp"
-    part: ClassVar[str] = "unet"
-    """Which part of the pipeline is the denoiser; a weak one lies in the folder `<part>_weak`."""
-
     def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
-        network = getattr(pipeline, self.part)
+        known = architecture(type(pipeline).__name__)
+        network = getattr(pipeline, known.part)
+        vae = getattr(pipeline, "vae", None)
+        self.family: Family = known.family
         self.name = name
         self.device: torch.device = network.device
         self.dtype: torch.dtype = network.dtype  # read once: diffusers walks all modules for it
         self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
-        self.extras = frozenset({"grad"} | ({"weak"} if weak is not None else set()))
+        self.extras = known.extras | ({"weak"} if weak is not None else set())
+        if network.config.get("guidance_embeds"):
+            self.extras |= {"embedded"}
         self._pipeline = pipeline
         self._networks: dict[Network, Any] = {"main": network, "weak": weak}
-        vae = getattr(pipeline, "vae", None)
+        self._part = known.part
+        self._cells_per_patch = patch_of(network.config, known.packed)
         self._autoencoder = Pixels() if vae is None else Autoencoder(vae)
         self._cell_px = self._autoencoder.cell_px
         self._prompts: OrderedDict[str, tuple[Cond, str | None]] = OrderedDict()
@@ -80,20 +81,24 @@ class PipelineModel:
         revision: str | None = None,
         weak: str | Path | None = None,
         without: Sequence[str] = (),
+        scheduler: Mapping[str, Any] | None = None,
         on_part: Loading | None = None,
     ) -> Self:
         """Load from a folder or hub id with this `model_index.json`.
 
         `weak`: the folder of a weaker denoiser; by default `<part>_weak` beside it. `without`: optional parts
-        of the pipeline to leave out.
+        of the pipeline to leave out. `scheduler`: changes of the scheduler's config.
         """
-        if weak is None and (Path(source) / f"{cls.part}_weak").is_dir():
-            weak = Path(source) / f"{cls.part}_weak"
+        part = architecture(index["_class_name"]).part
+        if weak is None and (Path(source) / f"{part}_weak").is_dir():
+            weak = Path(source) / f"{part}_weak"
         pipeline = load_pipeline(
             source, index, dtype=dtype, device=device, revision=revision, without=frozenset(without),
             on_part=on_part,
         )  # fmt: skip
-        kind = type(getattr(pipeline, cls.part))
+        if scheduler:
+            pipeline.scheduler.register_to_config(**scheduler)
+        kind = type(getattr(pipeline, part))
         weaker = None if weak is None else load_network(str(weak), None, kind, dtype, device)
         return cls(name, pipeline, weaker)
 
@@ -154,7 +159,7 @@ class PipelineModel:
         net = self._networks[network]
         if net is None:
             raise ValueError(
-                f"model {self.name!r} has no weak network; put one in its {self.part}_weak folder"
+                f"model {self.name!r} has no weak network; put one in its {self._part}_weak folder"
             )
         numbers = torch.tensor([(level.timestep, level.alpha, level.sigma) for level in levels])
         timestep, alpha, sigma = numbers.to(x_t.device, non_blocking=True).unbind(1)
@@ -199,13 +204,6 @@ class PipelineModel:
     @property
     def _channels(self) -> int:
         return self._config.in_channels
-
-    @property
-    def _cells_per_patch(self) -> int:
-        """How many latent cells wide the smallest thing is that the network works on."""
-        if hasattr(self._config, "patch_size"):
-            return self._config.patch_size
-        return 2 ** (len(self._config.block_out_channels) - 1)
 
 
 def stacked(conds: Sequence[Cond]) -> list[Tensor]:

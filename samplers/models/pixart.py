@@ -7,7 +7,7 @@ not trained on is sampled as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -20,9 +20,6 @@ T5_TOKENS = 300
 
 class PixArt(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its mask (tokens)."""
-
-    pipelines: ClassVar = frozenset({"PixArtSigmaPipeline"})
-    part: ClassVar = "transformer"
 
     def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
         text, mask, _, _ = self._pipeline.encode_prompt(

@@ -6,7 +6,7 @@ Compared with diffusers 0.42's `StableDiffusionPipeline`, whose latents it repro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ from samplers.models.text import overflow
 
 class StableDiffusion(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width)."""
-
-    pipelines: ClassVar = frozenset({"StableDiffusionPipeline"})
 
     def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
         super().__init__(name, pipeline, weak)

@@ -7,12 +7,11 @@ with diffusers 0.42's `StableDiffusion3Pipeline`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.cards import Family
 from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.text import overflow
 
@@ -21,10 +20,6 @@ T5_TOKENS = 256
 
 class StableDiffusion3(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width)."""
-
-    pipelines: ClassVar = frozenset({"StableDiffusion3Pipeline"})
-    family: Family = "flow"
-    part: ClassVar = "transformer"
 
     def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
         text, _, pooled, _ = self._pipeline.encode_prompt(

@@ -7,7 +7,7 @@ picture's, nothing is cropped. Compared with diffusers 0.42's `StableDiffusionXL
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +22,6 @@ class StableDiffusionXL(PipelineModel):
 
     The empty prompt is the unconditional one: all zeros where the model was trained so.
     """
-
-    pipelines: ClassVar = frozenset({"StableDiffusionXLPipeline"})
 
     def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
         tokenizer = self._pipeline.tokenizer_2

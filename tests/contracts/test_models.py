@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from guidance import REGISTRY
 from guidance.apg import APG
 from guidance.base import Conditions, Guidance, Level
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.none import NoGuidance
+from samplers.architectures import read_layout
 from samplers.cards import CARDS, problems
 from samplers.driver import drive
 from samplers.loop import Run, batch, run
@@ -89,6 +92,38 @@ def test_mixed_guidance_shares_forwards_and_gives_each_image_its_own(model: Mode
         (alone,), _ = drive(model, [image(model, guidance, seed, steps)])
         assert outcome.final is not None
         torch.testing.assert_close(outcome.final.latents, alone.latents, rtol=1e-3, atol=1e-3)
+
+
+def test_every_method_runs_with_every_sampler_that_it_is_said_to_take(model: Model) -> None:
+    """All cells of the model's matrix at once, as a busy worker would run them."""
+    cells = [
+        (guidance, card.name)
+        for method in REGISTRY.values()
+        for guidance in [method()]
+        for card in CARDS.values()
+        if not problems(guidance, card, model.family, model.extras) and not guidance.requires().classes
+    ]
+    assert {sampler for _, sampler in cells} == {
+        name for name, card in CARDS.items() if model.family in card.families
+    }
+    shape = model.latent_shape(*size(model))
+    cond = Conditions(*model.encode(prompts(model)).conds)
+    plans = {sampler: compile_plan(sampler, 3, model.family, config(model)) for _, sampler in cells}
+    runs = [
+        run(plans[sampler], guidance, cond, Noise(1, shape, batch(guidance))) for guidance, sampler in cells
+    ]
+    finals, nfe = drive(model, runs)
+    for (guidance, sampler), final, cost in zip(cells, finals, nfe, strict=True):
+        assert final.latents.shape == (1, *shape), (guidance.method, sampler)
+        assert 0 < cost.model + cost.weak <= guidance.nfe(plans[sampler].steps) * batch(guidance)
+
+
+def test_the_folder_says_what_the_loaded_model_is(model: Model, tmp_path: Path) -> None:
+    model._pipeline.save_pretrained(tmp_path)  # type: ignore[attr-defined]
+    layout = read_layout(tmp_path)
+    assert layout.pipeline == type(model._pipeline).__name__  # type: ignore[attr-defined]
+    assert layout.factor == model.factor
+    assert layout.extras == model.extras
 
 
 def test_rows_are_independent(model: Model) -> None:

@@ -1,0 +1,93 @@
+"""What can be said of a model from its pipeline's name and config files alone, without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samplers.cards import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A diffusers pipeline that there is an adapter for.
+
+    `adapter`: module and class in `samplers.models`. `part`: which part of the pipeline is the denoiser; a
+    weak one lies in the folder `<part>_weak`. `sampler`: ours for the pipeline's own scheduler.
+    """
+
+    adapter: str
+    family: Family = "vp"
+    part: str = "unet"
+    sampler: str = "ddim"
+    extras: frozenset[str] = frozenset({"grad"})
+    packed: int = 1
+    """Cells that the pipeline packs into one, in each direction, before the network sees them."""
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "StableDiffusionPipeline": Architecture("sd.StableDiffusion"),
+    "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler"),
+    "StableDiffusion3Pipeline": Architecture("sd3.StableDiffusion3", "flow", "transformer", "flow_euler"),
+    "FluxPipeline": Architecture("flux.Flux", "flow", "transformer", "flow_euler", packed=2),
+    "PixArtSigmaPipeline": Architecture("pixart.PixArt", "vp", "transformer", "dpmpp_2m"),
+    "DiTPipeline": Architecture("dit.DiT", "vp", "transformer"),
+    "DDPMPipeline": Architecture(
+        "ddpm.Unconditional", sampler="ddpm", extras=frozenset({"grad", "pixels", "unconditional"})
+    ),
+    "DDIMPipeline": Architecture("ddpm.Unconditional", extras=frozenset({"grad", "pixels", "unconditional"})),
+}
+"""Class name of the pipeline -> architecture."""
+
+
+def architecture(pipeline: str) -> Architecture:
+    """The architecture of this pipeline. ValueError says which ones there are."""
+    if pipeline not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"a {pipeline} is not supported; supported are: {known}")
+    return ARCHITECTURES[pipeline]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a model folder's own JSON says: its pipeline, its sizes, what it has beyond the denoiser."""
+
+    pipeline: str
+    factor: int
+    extras: frozenset[str]
+
+
+def read_layout(folder: Path) -> Layout:
+    """Read a diffusers folder. ValueError where its pipeline is not supported."""
+    pipeline = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    known = architecture(pipeline)
+    network = _config(folder, known.part)
+    extras = set(known.extras)
+    if (folder / f"{known.part}_weak").is_dir():
+        extras.add("weak")
+    if (folder / "classifier").is_dir():
+        extras.add("classifier")
+    if network.get("guidance_embeds"):
+        extras.add("embedded")
+    vae = folder / "vae"
+    cell_px = cell_px_of(_config(folder, "vae")) if vae.is_dir() else 1
+    return Layout(pipeline, cell_px * patch_of(network, known.packed), frozenset(extras))
+
+
+def cell_px_of(vae: dict[str, Any]) -> int:
+    """Pixels per latent cell of an autoencoder with this config."""
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or [0]
+    return 2 ** (len(blocks) - 1)
+
+
+def patch_of(network: dict[str, Any], packed: int = 1) -> int:
+    """Cells per patch of a denoiser with this config: what a transformer reads as one, or a UNet halves."""
+    if blocks := network.get("block_out_channels"):
+        return 2 ** (len(blocks) - 1)
+    return (network.get("patch_size") or 1) * packed
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    return json.loads((folder / part / "config.json").read_text())
