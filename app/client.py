@@ -82,6 +82,10 @@ class Client:
         """Picture `k` as PNG, with its whole request inside."""
         return self._do(calls.fetch(f"{job_path(job)}/images/{k}"))
 
+    def request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Any other call of the API; repeated where that does no harm. ApiError for a refusal."""
+        return self._do(calls.send(Ask(method, path, body)))
+
     def stream(self, job: Job | str) -> Iterator[Event]:
         """Events until the job has ended, across broken connections."""
         tape = Tape()
@@ -169,6 +173,10 @@ class AsyncClient:
     async def image(self, job: Job | str, k: int = 0) -> bytes:
         """Picture `k` as PNG, with its whole request inside."""
         return await self._do(calls.fetch(f"{job_path(job)}/images/{k}"))
+
+    async def request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Any other call of the API; repeated where that does no harm. ApiError for a refusal."""
+        return await self._do(calls.send(Ask(method, path, body)))
 
     async def stream(self, job: Job | str) -> AsyncIterator[Event]:
         """Events until the job has ended, across broken connections."""

@@ -28,6 +28,7 @@ def explain(item: Mapping[str, Any]) -> Refusal:
         case _:
             allowed = {key: value for key, value in context.items() if key != "error"} or None
     # A discriminated union puts its tag into the path; the request has no such level.
-    if len(path) > 2 and path[0] == "guidance" and path[1] in REGISTRY:
-        del path[1]
+    for at, part in enumerate(path[:-2]):
+        if part == "guidance" and path[at + 1] in REGISTRY:
+            del path[at + 1]
     return Refusal("".join(f"/{part}" for part in path), detail, allowed)

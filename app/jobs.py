@@ -37,7 +37,23 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class JobSpec(Wire):
+class Asked(Wire):
+    """Base of what clients send: only what can be carried on is let in."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _encodable(cls, value: Any) -> Any:
+        """Refuse half a surrogate pair: JSON can spell one, but neither queue nor answer can carry it."""
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("text", "text must be valid Unicode, without lone surrogates") from None
+        except RecursionError:
+            raise PydanticCustomError("depth", "this is nested too deeply") from None
+        return value
+
+
+class JobSpec(Asked):
     """What a client asks for. Absent values are filled from the model's card: see `Resolved`."""
 
     model: str | None = Field(None, max_length=100, description="a name of GET /v1/models")
@@ -60,18 +76,6 @@ class JobSpec(Wire):
     priority: Priority = "normal"
     tags: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list[str], max_length=16)
     metadata: dict[str, str] = Field(default_factory=dict[str, str], max_length=16)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _encodable(cls, value: Any) -> Any:
-        """Refuse half a surrogate pair: JSON can spell one, but neither queue nor answer can carry it."""
-        try:
-            json.dumps(value, ensure_ascii=False, default=str).encode()
-        except UnicodeEncodeError:
-            raise PydanticCustomError("text", "text must be valid Unicode, without lone surrogates") from None
-        except RecursionError:
-            raise PydanticCustomError("depth", "this is nested too deeply") from None
-        return value
 
 
 class Resolved(Wire):

@@ -56,7 +56,7 @@ async def stream_events(
                 seq = record.seq
             yield _state(request, record, seq)
         else:
-            yield _event(event.type, seq, _part(request, job.id, event.type, event.data))
+            yield _event(event.type, seq, event_data(request, job.id, event.type, event.data))
 
 
 def _event(name: str, seq: int, data: Any) -> ServerSentEvent:
@@ -67,7 +67,7 @@ def _state(request: Request, record: JobRecord, seq: int) -> ServerSentEvent:
     """The event that leads to the record's status."""
     name = STATE_EVENT[record.status]
     if name == "progress":
-        return _event(name, seq, _part(request, record.id, name, record.progress.model_dump()))
+        return _event(name, seq, event_data(request, record.id, name, record.progress.model_dump()))
     return _event(name, seq, _whole(request, record))
 
 
@@ -75,7 +75,7 @@ def _whole(request: Request, record: JobRecord) -> Any:
     return job_answer(request, record).model_dump(mode="json")
 
 
-def _part(request: Request, job_id: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+def event_data(request: Request, job_id: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """The event's data, with the URL of the picture it speaks of."""
     if kind == "preview":
         url = f"{job_url(request, job_id)}/images/{data['index']}/preview?step={data['step']}"

@@ -43,7 +43,7 @@ class Guard:
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
                 if policy:
-                    headers["Content-Security-Policy"] = policy
+                    headers.setdefault("Content-Security-Policy", policy)
             await send(message)
 
         try:

@@ -12,7 +12,21 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.api import a1111, catalogue, errors, estimate, events, fleet, huggingface, images, jobs, openai
+from app.api import (
+    a1111,
+    ballots,
+    catalogue,
+    comparisons,
+    errors,
+    estimate,
+    events,
+    exports,
+    fleet,
+    huggingface,
+    images,
+    jobs,
+    openai,
+)
 from app.api.deps import Service
 from app.api.guard import Guard
 from app.background import every
@@ -55,7 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
-    for module in (jobs, estimate, events, images, catalogue, fleet, openai, a1111, huggingface):
+    own = (jobs, estimate, events, images, comparisons, ballots, exports, catalogue, fleet)
+    for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=WEB), name="static")
 

@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand
 
 from app.client import Client, NoAnswer
-from app.comparison.report import report
 from app.comparison.run import CannotCompare, parse_arm
 from app.comparison.run import compare as run
 from app.console import fail
@@ -87,10 +86,10 @@ def compare(
     except CannotCompare as error:
         fail(str(error))
     try:
-        html.write_text(report(found), encoding="utf-8")
+        html.write_text(found.report, encoding="utf-8")
     except OSError as error:
         fail(f"cannot write {html}: {error.strerror}")
     for text in dict.fromkeys(found.failures):
         typer.echo(f"failed: {text}", err=True)
-    typer.echo(f"{len(found.cells)} pictures in {html}")
+    typer.echo(f"{found.pictures} pictures in {html}; look at them in the browser: {found.page}")
     raise typer.Exit(1 if found.failures else 0)

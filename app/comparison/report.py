@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-import statistics
+import json
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from app.comparison.run import Cell, Comparison
-from app.comparison.stats import Difference, paired_difference
-from app.scores import SCORES
+from app.comparison.cells import Cell
+from app.comparison.results import ArmMean, DifferenceAnswer, MetricResult, Results, results
+from app.comparison.spec import Comparison
+from app.comparison.store import Vote
+from app.comparison.votes import ArmStanding, VoteResult
 from app.storage.png import convert
 
+Pictures = Mapping[int, bytes]
+"""Cell index -> its PNG."""
 LARGE_BYTES = 100_000
 """Larger PNGs are put in as WebP, so that the file stays one that can be mailed."""
-FEW = 10
-"""Below so many units a bootstrap interval is too narrow, which is said."""
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
@@ -25,143 +28,137 @@ td { font-variant-numeric: tabular-nums }
 .scroll { overflow-x: auto }
 img { display: block; min-width: 96px; max-width: 20rem; width: 100% }
 small, .note { color: #555 }
+pre { overflow-x: auto; background: #f4f4f3; padding: 1rem; font-size: .85rem }
 """
 
 
-def report(found: Comparison) -> str:
+def report(found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote], pictures: Pictures) -> str:
     """The whole page. What people wrote is escaped; nothing is loaded from anywhere."""
     arms = [arm.label for arm in found.arms]
-    what = ", ".join(f"{name} {value}" for name, value in found.resolved.items())
-    notes = "".join(f"<li>{escape(text)}</li>" for text in dict.fromkeys(found.failures + found.warnings))
-    title = f"Lodestar: {' vs '.join(arms)}"
+    said = results(found, cells, votes)
+    notes = "".join(f"<li>{escape(text)}</li>" for text in _troubles(found, cells))
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>Lodestar: {escape(found.title)}</title>
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>
-<h1>{escape(title)}</h1>
-<p>{_count(len(found.prompts), "prompt")}, {_count(len(found.seeds), "seed")} each, {escape(what)}.
+<h1>{escape(found.title)}</h1>
+<p>{_count(len(found.prompts), "prompt")}, {_count(len(found.seeds), "seed")} each, {escape(_setting(found))}.
 Every arm starts from the same noise. The first arm, <b>{escape(arms[0])}</b>, is the baseline.</p>
 {f"<h2>What went wrong or should be known</h2><ul>{notes}</ul>" if notes else ""}
-<h2>Metrics</h2>{_means(found, arms)}
-<h2>Paired differences to {escape(arms[0])}</h2>{_differences(found, arms)}
-<h2>Pictures</h2>{_pictures(found, arms)}
+<h2>Metrics</h2>{_means(said, arms)}
+<h2>Paired differences to {escape(arms[0])}</h2>{_differences(said, arms)}
+{f"<h2>Votes</h2>{_votes(found, said.votes)}" if said.votes.n else ""}
+<h2>Pictures</h2>{_pictures(found, cells, pictures)}
+<h2>What ran</h2><pre>{escape(json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False))}</pre>
 </body></html>
 """
 
 
-def _means(found: Comparison, arms: list[str]) -> str:
-    rows: list[list[str]] = []
-    for name in _metrics(found):
-        cells = [
-            _mean([cell.metrics[name] for cell in _of(found, arm) if name in cell.metrics]) for arm in arms
-        ]
-        rows.append([_title(name), *cells])
-    costs = [sorted({cell.nfe for cell in _of(found, arm)}) for arm in arms]
-    rows.append(["Network evaluations per picture", *(" to ".join(map(str, cost)) or "-" for cost in costs)])
-    differ = len({tuple(cost) for cost in costs}) > 1
-    note = "The arms cost different numbers of network evaluations: compare them with that in mind. "
-    return _table(["mean (standard deviation)", *map(escape, arms)], rows) + (
-        f'<p class="note">{note}</p>' if differ else ""
-    )
+def _setting(found: Comparison) -> str:
+    shared = found.shared
+    samplers = " or ".join(dict.fromkeys(arm.sampler for arm in found.arms))
+    steps = " or ".join(dict.fromkeys(str(arm.steps) for arm in found.arms))
+    size = f"width {shared.width}, height {shared.height}"
+    return f"model {shared.model}, sampler {samplers}, steps {steps}, {size}"
 
 
-def _differences(found: Comparison, arms: list[str]) -> str:
+def _troubles(found: Comparison, cells: Sequence[Cell]) -> list[str]:
+    """Why pictures are missing, and what the workers warned of; each once."""
+    texts = list[str]()
+    for cell in cells:
+        arm, prompt, record = found.arms[cell.place.arm].label, found.prompts[cell.place.prompt], cell.record
+        if record is None or record.result is None:
+            reason = f": {record.error.message}" if record and record.error else ""
+            texts.append(f"{arm}, {prompt!r}: {record.status if record else 'missing'}{reason}")
+        else:
+            texts += [f"{arm}: {text}" for text in record.result.warnings]
+    return list(dict.fromkeys(texts))
+
+
+def _means(said: Results, arms: list[str]) -> str:
+    rows = [[_title(one), *(_mean(arm) for arm in one.arms)] for one in said.metrics]
+    costs = [
+        " to ".join(map(str, {min(one.nfe): 0, max(one.nfe): 0})) if one.nfe else "-" for one in said.cost
+    ]
+    rows.append(["Network evaluations per picture", *costs])
+    seconds = [f"{one.seconds:.3g}" if one.seconds is not None else "-" for one in said.cost]
+    rows.append(["Seconds of denoising", *seconds])
+    return _table(["mean (standard deviation)", *map(escape, arms)], rows)
+
+
+def _differences(said: Results, arms: list[str]) -> str:
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in said.notes)
     if len(arms) < 2:
-        return '<p class="note">There is one arm only.</p>'
-    rows: list[list[str]] = []
-    seen: list[Difference] = []
-    for name in _metrics(found):
-        row = [_title(name)]
-        for arm in arms[1:]:
-            pairs = _pairs(found, name, arms[0], arm)
-            if any(pairs):
-                seen.append(paired_difference(pairs))
-                row.append(_told(seen[-1]))
-            else:
-                row.append("-")
-        rows.append(row)
-    table = _table(["arm minus baseline [95 %]", *map(escape, arms[1:])], rows)
-    if not seen:
-        return table
-    least = min(seen, key=lambda one: one.n)
-    note = f"Intervals: bootstrap over {least.over}, n = {least.n} at least. "
-    if least.over == "seeds":
-        note += "With one prompt they say nothing of other prompts. "
-    if least.n < FEW:
-        note += f"With fewer than {FEW} they are too narrow. "
-    if len(seen) > 1:
-        note += f"Of {len(seen)} intervals at 95 %, some leave out 0 by chance alone."
-    return f'{table}<p class="note">{note}</p>'
+        return f'<p class="note">There is one arm only.</p>{notes}'
+    rows = [[_title(one), *(_told(difference) for difference in one.differences[1:])] for one in said.metrics]
+    return _table(["arm minus baseline [95 %]", *map(escape, arms[1:])], rows) + notes
 
 
-def _pictures(found: Comparison, arms: list[str]) -> str:
-    parts: list[str] = []
-    for prompt in found.prompts:
-        rows: list[list[str]] = []
-        for seed in found.seeds:
-            cells = [found.cells.get((prompt, seed, arm)) for arm in arms]
-            rows.append([f"seed {seed}", *map(_picture, cells)])
-        parts.append(f"<h3>{escape(prompt) or '(empty prompt)'}</h3>{_table(['', *map(escape, arms)], rows)}")
+def _votes(found: Comparison, votes: VoteResult) -> str:
+    head = f"<p>{_count(votes.n, 'vote')} of {votes.planned} planned, by {_count(votes.voters, 'voter')}.</p>"
+    lines = "".join(f"<li>{escape(pair.text)}</li>" for pair in votes.pairs)
+    if not votes.arms:
+        return f'{head}<p class="note">Below {votes.few} votes there is no ranking.</p><ul>{lines}</ul>'
+    ranks = "".join(
+        f"<li>{escape(arm.label)}: rank {_count_ranks(standing)}</li>"
+        for arm, standing in zip(found.arms, votes.arms, strict=True)
+    )
+    return f"{head}<ul>{ranks}</ul><ul>{lines}</ul>"
+
+
+def _count_ranks(standing: ArmStanding) -> str:
+    best, worst = standing.best_rank, standing.worst_rank
+    return str(best) if best == worst else f"{best} to {worst}"
+
+
+def _pictures(found: Comparison, cells: Sequence[Cell], pictures: Pictures) -> str:
+    parts = list[str]()
+    at = {(cell.place.prompt, cell.place.seed, cell.place.arm): cell for cell in cells}
+    for number, prompt in enumerate(found.prompts):
+        rows = [
+            [
+                f"seed {value}",
+                *(_picture(found, at[number, seed, arm], pictures) for arm in range(len(found.arms))),
+            ]
+            for seed, value in enumerate(found.seeds)
+        ]
+        head = ["", *(escape(arm.label) for arm in found.arms)]
+        parts.append(f"<h3>{escape(prompt) or '(empty prompt)'}</h3>{_table(head, rows)}")
     return "".join(parts)
 
 
-def _picture(cell: Cell | None) -> str:
-    if cell is None:
+def _picture(found: Comparison, cell: Cell, pictures: Pictures) -> str:
+    data = pictures.get(cell.place.index)
+    if data is None:
         return "not made"
-    kind, data = "png", cell.png
+    kind = "png"
     if len(data) > LARGE_BYTES:
         kind, data = "webp", convert(data, "webp")
     told = ", ".join(f"{name} {value:.3g}" for name, value in cell.metrics.items())
-    alt = escape(f"{cell.prompt}, {cell.arm}, seed {cell.seed}", quote=True)
+    place = cell.place
+    alt = f"{found.prompts[place.prompt]}, {found.arms[place.arm].label}, seed {found.seeds[place.seed]}"
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<img alt="{alt}" src="{uri}"><small>{escape(told)}</small>'
+    return f'<img alt="{escape(alt, quote=True)}" src="{uri}"><small>{escape(told)}</small>'
 
 
-def _of(found: Comparison, arm: str) -> list[Cell]:
-    return [cell for cell in found.cells.values() if cell.arm == arm]
-
-
-def _metrics(found: Comparison) -> list[str]:
-    return list(dict.fromkeys(name for cell in found.cells.values() for name in cell.metrics))
-
-
-def _pairs(found: Comparison, name: str, base: str, arm: str) -> list[list[float]]:
-    """Arm minus baseline, prompt by prompt, where both were made."""
-    pairs: list[list[float]] = []
-    for prompt in found.prompts:
-        both = [
-            (found.cells.get((prompt, seed, arm)), found.cells.get((prompt, seed, base)))
-            for seed in found.seeds
-        ]
-        pairs.append(
-            [
-                ours.metrics[name] - theirs.metrics[name]
-                for ours, theirs in both
-                if ours and theirs and name in ours.metrics and name in theirs.metrics
-            ]
-        )
-    return pairs
-
-
-def _mean(values: list[float]) -> str:
-    if not values:
+def _mean(arm: ArmMean) -> str:
+    if arm.mean is None:
         return "-"
-    spread = f" ({statistics.stdev(values):.3g})" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4g}{spread}"
+    return f"{arm.mean:.4g}" + (f" ({arm.deviation:.3g})" if arm.deviation is not None else "")
 
 
-def _told(difference: Difference) -> str:
-    if difference.low is None or difference.high is None:
-        return f"{difference.mean:+.4g} (one pair: no interval)"
-    text = f"{difference.mean:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
-    return f"<b>{text}</b>" if difference.clear else f"{text}<br><small>no clear difference</small>"
+def _told(difference: DifferenceAnswer | None) -> str:
+    if difference is None:
+        return "-"
+    if difference.clear:
+        return f"<b>{difference.text}</b>"
+    return difference.text.replace(": no clear difference", "<br><small>no clear difference</small>")
 
 
-def _title(name: str) -> str:
-    score = SCORES.get(name)
-    unit = f"<br><small>{escape(score.unit)}</small>" if score and score.unit else ""
-    return f"{escape(score.title if score else name)}{unit}"
+def _title(one: MetricResult) -> str:
+    unit = f"<br><small>{escape(one.unit)}</small>" if one.unit else ""
+    return f"{escape(one.title)}{unit}"
 
 
 def _count(number: int, what: str) -> str:

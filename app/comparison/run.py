@@ -1,22 +1,20 @@
-"""A comparison: prompts x arms x seeds as jobs of a running service, and the pictures that come back."""
+"""What `lodestar compare` does: have a running service make a comparison, and wait for it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 from tqdm import tqdm
-from ulid import ULID
 
-from app.calls import JobFields
-from app.client import ApiError, Client, Job, NoAnswer
+from app.client import ApiError, Client, NoAnswer
 from app.console import value_of
-from app.jobs import JobStatus
-from guidance import REGISTRY, Guidance
+from guidance import REGISTRY
 
-SEEDS_PER_JOB = 8
+POLL_S = 0.5
 
 
 class CannotCompare(Exception):
@@ -24,40 +22,17 @@ class CannotCompare(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """A column: a guidance method with its parameters. `label` is how the person wrote it."""
+class Made:
+    """A comparison that has ended: its report, how many pictures there are, why others are not, its page."""
 
-    label: str
-    guidance: Guidance
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One picture: of a prompt, with a seed, in an arm."""
-
-    prompt: str
-    seed: int
-    arm: str
-    png: bytes
-    metrics: dict[str, float]
-    nfe: int
+    report: str
+    pictures: int
+    failures: list[str]
+    page: str
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All that was asked for and all that came of it; the first arm is the baseline."""
-
-    prompts: list[str]
-    seeds: list[int]
-    arms: list[Arm]
-    cells: dict[tuple[str, int, str], Cell] = field(default_factory=dict[tuple[str, int, str], Cell])
-    failures: list[str] = field(default_factory=list[str])
-    warnings: list[str] = field(default_factory=list[str])
-    resolved: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-def parse_arm(text: str) -> Arm:
-    """`method`, `method:scale` or `method:scale,key=value,...` as an arm. Raises CannotCompare."""
+def parse_arm(text: str) -> dict[str, Any]:
+    """`method`, `method:scale` or `method:scale,key=value,...` as an arm to ask for. Raises CannotCompare."""
     method, _, rest = text.partition(":")
     if method not in REGISTRY:
         raise CannotCompare(f"arm {text!r}: no guidance method {method!r}; there are: {', '.join(REGISTRY)}")
@@ -66,86 +41,79 @@ def parse_arm(text: str) -> Arm:
         key, equals, value = part.partition("=")
         key, value = (key, value) if equals else ("scale", key)
         values[key] = value_of(value)
+    guidance = {"method": method, **values}
     try:
-        return Arm(text, REGISTRY[method].model_validate({"method": method, **values}))
+        REGISTRY[method].model_validate(guidance)
     except ValidationError as error:
         said = "; ".join(
             f"{'/'.join(map(str, one['loc'])) or method}: {one['msg']}" for one in error.errors()
         )
         raise CannotCompare(f"arm {text!r}: {said}; write it like apg:10 or apg:10,eta=0.5") from None
+    return {"label": text, "guidance": guidance}
 
 
 def compare(
     client: Client,
     prompts: Sequence[str],
-    arms: Sequence[Arm],
+    arms: Sequence[Mapping[str, Any]],
     seeds: Sequence[int],
     fields: Mapping[str, Any],
-) -> Comparison:
-    """Have every cell made. The same seeds mean the same starting noise in every arm. Raises CannotCompare.
+) -> Made:
+    """Have every cell made. Raises CannotCompare; when it is stopped, what is queued is canceled.
 
-    `fields`: what all jobs say besides (model, steps, ...). When it is stopped, what is queued is canceled.
+    `fields`: what all cells say besides (model, steps, ...).
     """
-    found = Comparison(list(prompts), list(seeds), list(arms))
-    for what, values in (
-        ("prompt", found.prompts),
-        ("seed", found.seeds),
-        ("arm", [one.label for one in arms]),
-    ):
-        if not values:
-            raise CannotCompare(f"give at least one {what}")
-        if len(set(values)) < len(values):
-            raise CannotCompare(f"the same {what} is given twice")
-    tag = f"comparison:{ULID()}"
-    jobs: list[tuple[str, Arm, Job]] = []
-    done = 0
+    asked = {
+        **fields,
+        "prompts": list(prompts),
+        "arms": list(arms),
+        "seeds": list(seeds),
+        "priority": "normal",
+    }
     try:
-        for prompt in prompts:
-            for arm in arms:
-                for some in (seeds[i : i + SEEDS_PER_JOB] for i in range(0, len(seeds), SEEDS_PER_JOB)):
-                    asked = {**fields, "seeds": list(some), "guidance": arm.guidance, "tags": [tag]}
-                    jobs.append((prompt, arm, _submit(client, prompt, arm, asked)))
-        for prompt, arm, job in tqdm(jobs, unit="job"):
-            _gather(client, found, prompt, arm, client.wait(job))
-            done += 1
+        state = client.request("POST", "/v1/comparisons", asked).json()
+        path = f"/v1/comparisons/{state['id']}"
+        try:
+            _wait(client, path, len(state["cells"]))
+        except BaseException:
+            client.request("POST", f"{path}/cancel")
+            raise
+        state = client.request("GET", path).json()
+        made = [cell for cell in state["cells"] if cell["images"]]
+        failures = [
+            f"{state['arms'][cell['arm']]['label']}, {state['prompts'][cell['prompt']]!r}: {cell['status']}: "
+            f"{(cell['error'] or {}).get('message', 'no reason was given')}"
+            for cell in state["cells"]
+            if not cell["images"]
+        ]
+        if not made:
+            raise CannotCompare("no picture was made: " + "; ".join(dict.fromkeys(failures)))
+        report = client.request("GET", f"{path}/export.html").text
     except NoAnswer as error:
         raise CannotCompare(f"the service does not answer: {error}") from error
     except ApiError as error:
-        raise CannotCompare(f"the service refused: {error.detail}") from error
-    finally:
-        for _, _, job in jobs[done:]:
-            try:
-                client.cancel(job)
-            except ApiError:  # deleted meanwhile
-                continue
-            except NoAnswer:
-                break
-    if not found.cells:
-        raise CannotCompare("no picture was made: " + "; ".join(found.failures))
-    return found
+        raise CannotCompare(f"the service refused: {_told(error, arms)}") from error
+    return Made(report, len(made), failures, state["urls"]["page"])
 
 
-def _submit(client: Client, prompt: str, arm: Arm, asked: Mapping[str, Any]) -> Job:
-    try:
-        return client.submit(prompt, **cast(JobFields, dict(asked)))
-    except ApiError as error:
-        lines = [f"{one.get('pointer')}: {one.get('detail')}" for one in error.errors] or [error.detail]
-        raise CannotCompare(f"the service refused arm {arm.label!r}: {'; '.join(lines)}") from error
+def _wait(client: Client, path: str, cells: int) -> None:
+    with tqdm(total=cells, unit="picture") as bar:
+        while True:
+            state = client.request("GET", path).json()
+            open_cells = sum(state["counts"].get(name, 0) for name in ("queued", "starting", "processing"))
+            bar.update(cells - open_cells - bar.n)
+            if not open_cells:
+                return
+            time.sleep(POLL_S)
 
 
-def _gather(client: Client, found: Comparison, prompt: str, arm: Arm, job: Job) -> None:
-    found.warnings.extend(f"{arm.label}: {text}" for text in job.warnings)
-    if job.status != JobStatus.SUCCEEDED:
-        reason = (job.error or {}).get("message", "no reason was given")
-        found.failures.append(f"{arm.label}, {prompt!r}: {job.status}: {reason}")
-        return
-    resolved = job.resolved or {}
-    found.resolved.update(
-        {name: resolved.get(name) for name in ("model", "sampler", "steps", "width", "height")}
-    )
-    nfe = job.nfe.model if job.nfe else 0
-    for image in job.images:
-        png = client.image(job, image.index)
-        found.cells[prompt, image.seed, arm.label] = Cell(
-            prompt, image.seed, arm.label, png, image.metrics, nfe
-        )
+def _told(error: ApiError, arms: Sequence[Mapping[str, Any]]) -> str:
+    """Each thing that is wrong, with the arm as the person wrote it."""
+    lines = list[str]()
+    for one in error.errors:
+        pointer = str(one.get("pointer"))
+        parts = pointer.split("/")
+        if parts[1:2] == ["arms"] and len(parts) > 2:
+            pointer = " ".join([f"arm {arms[int(parts[2])]['label']!r}", *parts[3:]])
+        lines.append(f"{pointer}: {one.get('detail')}")
+    return "; ".join(lines) or error.detail

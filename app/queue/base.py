@@ -124,6 +124,10 @@ class JobQueue(Protocol):
 
     async def get(self, job_id: str) -> JobRecord | None: ...
 
+    async def get_many(self, job_ids: Sequence[str]) -> builtins.list[JobRecord | None]:
+        """`get` for many in one round trip."""
+        ...
+
     async def statuses(self, job_ids: Sequence[str]) -> builtins.list[JobStatus | None]:
         """The status of each job, None for one that is not there; for callers that follow many."""
         ...
@@ -197,8 +201,8 @@ class JobQueue(Protocol):
         """Take back expired leases; the number taken. Called by workers and by the API every few seconds."""
         ...
 
-    def listen(self, job_id: str) -> AsyncIterator[JobEvent]:
-        """Events from now on. Subscribe first, then `get` the record: nothing is missed in between."""
+    def listen(self, *job_ids: str) -> AsyncIterator[JobEvent]:
+        """Events of these jobs from now on. Subscribe first, then `get` the record: nothing is missed."""
         ...
 
     async def put_blob(self, key: str, data: bytes, ttl_s: int = 60) -> None:

@@ -17,7 +17,7 @@ from app.jobs import JobEvent
 from app.queue.keys import Key, Keys
 
 BUFFER = 256
-"""Events kept for a listener that reads slowly; the oldest go first, for the record tells what they told."""
+"""Events kept per job for a slow listener; the oldest go first, for the record tells what they told."""
 PING_S = 15.0
 """A connection that is silent for so long is asked whether it still lives."""
 SETTLE_S = 5.0
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 class Listener(AsyncIterator[JobEvent]):
-    """The events of one job from now on; ends when the queue is closed. Whoever drops it is unsubscribed."""
+    """Events of some jobs from now on; ends when the queue is closed. Whoever drops it is unsubscribed."""
 
-    def __init__(self, on_drop: Callable[[], None]) -> None:
+    def __init__(self, jobs: int, on_drop: Callable[[], None]) -> None:
         self._on_drop = on_drop
-        self._events: deque[JobEvent] = deque(maxlen=BUFFER)
+        self._events: deque[JobEvent] = deque(maxlen=BUFFER * jobs)
         self._news = asyncio.Event()
         self._ended = False
 
@@ -80,12 +80,13 @@ class Events:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def listen(self, job_id: str) -> Listener:
-        """Listen to a job. The subscription is under way; `settled` waits for it."""
+    def listen(self, *job_ids: str) -> Listener:
+        """Listen to these jobs. The subscriptions are under way; `settled` waits for one."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="events")
-        listener = Listener(self._changed.set)
-        self._rooms.setdefault(job_id, Room()).listeners.add(listener)
+        listener = Listener(len(job_ids), self._changed.set)
+        for job_id in job_ids:
+            self._rooms.setdefault(job_id, Room()).listeners.add(listener)
         self._changed.set()
         return listener
 

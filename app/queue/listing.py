@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from heapq import merge
 from typing import Literal, cast
 
@@ -48,8 +48,8 @@ async def page(
     found: list[JobRecord] = []
     while len(found) <= limit:
         ids = await _ids(redis, indexes, bound, order, size)
-        records = await _records(redis, keys, [job_id for job_id, _ in ids])
-        found += [one for one in records if wanted is None or one.status in wanted]
+        there = await records(redis, keys, [job_id for job_id, _ in ids])
+        found += [one for one in there if one and (wanted is None or one.status in wanted)]
         if len(ids) < size:
             break
         bound = ids[-1][1]
@@ -72,13 +72,13 @@ async def _ids(
     return [(job_id, score) for (job_id, score), _ in zip(ordered, range(size), strict=False)]
 
 
-async def _records(redis: Redis, keys: Keys, ids: Iterable[str]) -> list[JobRecord]:
-    ids = list(ids)
+async def records(redis: Redis, keys: Keys, ids: Sequence[str]) -> list[JobRecord | None]:
+    """The record of each job, None for one that is not there."""
     async with redis.pipeline(transaction=False) as pipeline:
         for job_id in ids:
             pipeline.hgetall(keys(Key.JOB, job_id))
         hashes = await pipeline.execute() if ids else []
-    return [record(job_id, fields) for job_id, fields in zip(ids, hashes, strict=True) if fields]
+    return [record(job_id, fields) if fields else None for job_id, fields in zip(ids, hashes, strict=True)]
 
 
 async def statuses(redis: Redis, keys: Keys, ids: Sequence[str]) -> list[JobStatus | None]:

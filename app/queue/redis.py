@@ -34,7 +34,7 @@ from app.queue.base import (
 )
 from app.queue.events import Events
 from app.queue.keys import Key, Keys
-from app.queue.listing import page, statuses
+from app.queue.listing import page, records, statuses
 from app.queue.records import arguments, compact, fresh_record, record, state_event
 from app.queue.scripts import script_texts
 from app.settings import Settings
@@ -139,6 +139,12 @@ class RedisQueue:
         await self._events.settled(job_id)
         fields = cast(dict[str, str], await self._redis.hgetall(self._keys(Key.JOB, job_id)))
         return record(job_id, fields) if fields else None
+
+    async def get_many(self, job_ids: Sequence[str]) -> builtins.list[JobRecord | None]:
+        """`get` for many in one round trip."""
+        for job_id in job_ids:
+            await self._events.settled(job_id)
+        return await records(self._redis, self._keys, job_ids)
 
     async def statuses(self, job_ids: Sequence[str]) -> builtins.list[JobStatus | None]:
         """The status of each, None for one that is not there, in one round trip."""
@@ -253,9 +259,9 @@ class RedisQueue:
 
     # Hints and short-lived things
 
-    def listen(self, job_id: str) -> AsyncIterator[JobEvent]:
-        """Events from now on; a `get` of the same job waits until the subscription is there."""
-        return self._events.listen(job_id)
+    def listen(self, *job_ids: str) -> AsyncIterator[JobEvent]:
+        """Events from now on; a `get` of the same jobs waits until the subscription is there."""
+        return self._events.listen(*job_ids)
 
     async def _now(self, job_id: str) -> JobEvent | None:
         job = await self.get(job_id)

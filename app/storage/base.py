@@ -6,11 +6,19 @@ from typing import Protocol
 
 
 class Storage(Protocol):
-    """A put is all or nothing, and a stored object never changes."""
+    """A put is all or nothing. Pictures and traces never change once they are stored."""
 
     async def put(self, key: str, data: bytes) -> None: ...
 
     async def get(self, key: str) -> bytes | None: ...
+
+    async def get_prefix(self, prefix: str) -> dict[str, bytes]:
+        """Every object under `prefix`, by key; for small ones, as votes are."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Delete one object; nothing where there is none."""
+        ...
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete everything under `prefix`; the number of objects deleted."""

@@ -28,6 +28,16 @@ class LocalStorage:
         """The bytes, or None."""
         return await asyncio.to_thread(self._get, self._path(key))
 
+    async def get_prefix(self, prefix: str) -> dict[str, bytes]:
+        """Every file in the directory `prefix` (it ends with a slash) and below, by key."""
+        if not prefix.endswith("/"):
+            raise ValueError(f"a prefix must end with a slash: {prefix!r}")
+        return await asyncio.to_thread(self._get_all, self._path(prefix[:-1]))
+
+    async def delete(self, key: str) -> None:
+        """Delete one file; nothing where there is none."""
+        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+
     async def delete_prefix(self, prefix: str) -> int:
         """Delete the directory `prefix` (it ends with a slash); the number of files."""
         if not prefix.endswith("/"):
@@ -57,6 +67,14 @@ class LocalStorage:
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return path.read_bytes()
         return None
+
+    def _get_all(self, path: Path) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):  # those are still being written
+                with suppress(FileNotFoundError):
+                    found[file.relative_to(self._root).as_posix()] = file.read_bytes()
+        return found
 
     def _delete(self, path: Path) -> int:
         if not path.is_dir():

@@ -64,6 +64,16 @@ def convert(png: bytes, format: Format, quality: int = 92) -> bytes:
     return out.getvalue()
 
 
+def bare_png(png: bytes) -> bytes:
+    """The same pixels as a PNG that says nothing else: no request, no text."""
+    out = BytesIO()
+    with _open(png) as image:
+        pixels = image.convert("RGB")
+        pixels.info.clear()
+        pixels.save(out, "PNG")
+    return out.getvalue()
+
+
 def _open(data: bytes) -> Image.Image:
     """Open without decoding; the size is looked at before Pillow takes memory for anything."""
     if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 24:

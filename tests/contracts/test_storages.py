@@ -57,3 +57,13 @@ async def test_only_a_directory_inside_is_deleted(storage: Storage, prefix: str)
 
 async def test_a_storage_that_works_says_nothing(storage: Storage) -> None:
     await storage.check()
+
+
+async def test_small_objects_are_read_together_and_deleted_one_by_one(storage: Storage) -> None:
+    for key, data in (("votes/a/1.json", b"1"), ("votes/a/2.json", b"2"), ("votes/ab/3.json", b"3")):
+        await storage.put(key, data)
+    assert await storage.get_prefix("votes/a/") == {"votes/a/1.json": b"1", "votes/a/2.json": b"2"}
+    assert await storage.get_prefix("votes/none/") == {}
+    await storage.delete("votes/a/1.json")
+    await storage.delete("votes/a/1.json")
+    assert await storage.get_prefix("votes/a/") == {"votes/a/2.json": b"2"}

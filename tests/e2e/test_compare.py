@@ -27,10 +27,12 @@ def test_a_report_of_three_arms(service: Serving, tmp_path: Path) -> None:
         "--seeds", 1, 2, "--steps", 3, "--html", html,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"12 pictures in {html}\n"
+    assert done.stdout.startswith(
+        f"12 pictures in {html}; look at them in the browser: {service.url()}/compare/"
+    )
     page = html.read_text()
     assert page.count("data:image/png;base64,") == 12
-    assert "2 prompts, 2 seeds each, model toy, sampler ddim, steps 3" in page
+    assert "2 prompts, 2 seeds each, model toy, sampler ddim, steps 3," in page
     assert "Saturation" in page
     assert page.count("<td>6</td><td>6</td><td>6</td>") == 1
 
@@ -41,10 +43,10 @@ def test_what_the_service_refuses_is_said_and_nothing_is_left_queued(
     html = tmp_path / "report.html"
     done = compare(service, "--arms", "cfg:4", "apg:3", "--prompt", "high", "--steps", 9999, "--html", html)
     assert done.returncode == 1
-    assert "the service refused arm 'cfg:4': /steps" in done.stderr
+    assert "the service refused: /steps: steps is 9999" in done.stderr
     assert "Traceback" not in done.stderr
     assert not html.exists()
     twice = compare(service, "--arms", "cfg:4", "cfg:4", "--prompt", "high", "--html", html)
-    assert "the same arm is given twice" in twice.stderr
+    assert "arm 'cfg:4': the same arm is given twice" in twice.stderr
     depth = httpx.get(f"{service.url()}/v1/jobs", params={"status": "queued"}, trust_env=False).json()
     assert depth["data"] == []

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import httpx
-import pytest
-import uvicorn
 
-from app.api.main import create_app
 from app.jobs import Progress
 from app.queue.base import Beat
 from app.queue.redis import RedisQueue
@@ -24,21 +20,6 @@ def parse(text: str) -> list[dict[str, Any]]:
         if fields:
             events.append({**fields, "data": json.loads(fields["data"])})
     return events
-
-
-@pytest.fixture
-async def live(settings: Settings):
-    """The API behind a real server, since streams need one."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0)
-        assert not serving.done()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield client
-    server.should_exit = True
-    await serving
 
 
 async def test_stream_tells_a_job_from_queue_to_end(

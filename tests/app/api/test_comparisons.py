@@ -1,0 +1,236 @@
+"""Comparisons over HTTP, on a real queue. The worker here hands in pictures that are made already."""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.jobs import JobError, JobResult
+from app.queue.base import Beat
+from app.queue.redis import RedisQueue
+from app.settings import Settings
+from app.storage.local import LocalStorage
+from app.storage.png import read_png
+from tests.app.api.test_events import parse
+from tests.app.comparison.made import ARMS, PNG, result
+
+ASKED: dict[str, Any] = {
+    "model": "toy",
+    "prompts": ["high", "low"],
+    "seeds": [1],
+    "arms": ARMS[:2],
+    "steps": 4,
+}
+
+
+@pytest.fixture
+async def worker(settings: Settings, redis_url: str, redis_prefix: str) -> AsyncIterator["Worker"]:
+    queue = RedisQueue(redis_url, redis_prefix)
+    yield Worker(queue, LocalStorage(settings.data_dir))
+    await queue.close()
+
+
+class Worker:
+    """Takes all jobs at once and ends each as told."""
+
+    def __init__(self, queue: RedisQueue, storage: LocalStorage) -> None:
+        self.queue, self.storage = queue, storage
+
+    async def work(self, failing: int | None = None) -> None:
+        claims = await self.queue.claim("w", ["toy"], 100)
+        while more := await self.queue.claim("w", ["toy"], 100):
+            claims += more
+        for number, claim in enumerate(claims):
+            if number == failing:
+                await self.queue.fail("w", claim.id, JobError(code="not_finite", message="it broke"))
+                continue
+            done = result(number, 4 * (1 + (claim.resolved.guidance.method != "none")), {"saturation": 0.5})
+            key = f"results/{claim.id}/1/0.png"
+            await self.storage.put(key, PNG)
+            trace = {"images": [{"index": 0, "seed": 1, "rows": [{"step": 0, "guidance_norm": 2.5}]}]}
+            await self.storage.put(f"results/{claim.id}/1/trace.json", json.dumps(trace).encode())
+            image = done.images[0].model_copy(update={"key": key})
+            told = {"images": [image], "trace_key": f"results/{claim.id}/1/trace.json"}
+            assert await self.queue.finish("w", claim.id, JobResult.model_validate(dict(done) | told))
+
+
+async def create(api: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    answer = await api.post("/v1/comparisons", json=ASKED | changes)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+async def test_the_same_request_is_the_same_comparison(api: httpx.AsyncClient) -> None:
+    first = await api.post("/v1/comparisons", json=ASKED)
+    again = await api.post("/v1/comparisons", json=ASKED | {"title": "another name"})
+    assert (first.status_code, again.status_code) == (202, 200)
+    made = first.json()
+    assert again.json()["id"] == made["id"]
+    assert first.headers["location"] == made["urls"]["self"]
+    assert made["counts"] == {"queued": 4}
+    assert [arm["label"] for arm in made["arms"]] == ["cfg:4", "apg:10,eta=0.5"]
+    jobs = (await api.get("/v1/jobs", params={"tag": f"comparison:{made['id']}"})).json()["data"]
+    assert len(jobs) == 4
+    assert {job["resolved"]["seeds"][0] for job in jobs} == {1}
+    other = await create(api, seeds=[2])
+    assert other["id"] != made["id"]
+    listed = (await api.get("/v1/comparisons", params={"search": "APG high"})).json()
+    assert {one["id"] for one in listed["data"]} == {made["id"], other["id"]}
+    assert (await api.get("/v1/comparisons", params={"search": "panda"})).json()["data"] == []
+
+
+async def test_what_cannot_run_is_refused_by_its_place_and_nothing_is_queued(api: httpx.AsyncClient) -> None:
+    wrong = [
+        ARMS[0],
+        {"guidance": {"method": "fkc", "scale": 2}},
+        {"guidance": {"method": "cfg"}, "steps": 999},
+    ]
+    answer = await api.post("/v1/comparisons", json=ASKED | {"arms": wrong, "width": 4096})
+    assert answer.status_code == 422
+    assert {"/arms/1/guidance/method", "/arms/2/steps", "/width"} <= {
+        one["pointer"] for one in answer.json()["errors"]
+    }
+    typed = await api.post(
+        "/v1/comparisons", json=ASKED | {"arms": [{"guidance": {"method": "cfg", "scale": "x"}}]}
+    )
+    assert typed.json()["errors"][0]["pointer"] == "/arms/0/guidance/scale"
+    twice = await api.post("/v1/comparisons", json=ASKED | {"prompts": ["a", "a"], "arms": [ARMS[0]] * 2})
+    assert {one["pointer"] for one in twice.json()["errors"]} == {"/prompts/1", "/arms/1"}
+    full = await api.post("/v1/comparisons", json=ASKED | {"seeds": list(range(15))})
+    assert (full.status_code, full.json()["error"]["code"]) == (503, "queue_full")
+    assert (await api.get("/v1/queue")).json()["queued"] == 0
+    assert (await api.get("/v1/comparisons")).json()["data"] == []
+
+
+async def test_a_failed_cell_says_why_and_is_made_again(api: httpx.AsyncClient, worker: Worker) -> None:
+    made = await create(api)
+    url = f"/v1/comparisons/{made['id']}"
+    await worker.work(failing=2)
+    state = (await api.get(url)).json()
+    assert state["counts"] == {"succeeded": 3, "failed": 1}
+    assert state["status"] == "failed"
+    (failed,) = [cell for cell in state["cells"] if cell["status"] == "failed"]
+    assert failed["error"]["message"] == "it broke"
+    again = (await api.post(f"{url}/retry", params={"cell": failed["index"]})).json()
+    assert again["cells"][failed["index"]]["status"] == "queued"
+    await worker.work()
+    assert (await api.get(url)).json()["status"] == "succeeded"
+
+
+async def test_cancel_delete_and_what_becomes_of_the_pictures(api: httpx.AsyncClient, worker: Worker) -> None:
+    made = await create(api)
+    url = f"/v1/comparisons/{made['id']}"
+    assert (await api.delete(url)).status_code == 409
+    canceled = (await api.post(f"{url}/cancel")).json()
+    assert (canceled["status"], canceled["counts"]) == ("canceled", {"canceled": 4})
+    assert (await api.delete(url)).json()["deleted"]
+    assert (await api.get(url)).status_code == 404
+    assert (await api.get("/v1/jobs")).json()["data"] == []
+    assert (await api.get("/v1/comparisons/..%2f..%2fetc")).status_code == 404
+
+
+async def test_one_stream_tells_of_all_cells_and_loses_nothing(
+    live: httpx.AsyncClient, worker: Worker
+) -> None:
+    made = await create(live)
+    url, lines = f"/v1/comparisons/{made['id']}/events", list[str]()
+    async with live.stream("GET", url) as stream:
+        async for line in stream.aiter_lines():
+            lines.append(line)
+            if line == "event: snapshot":
+                claims = await worker.queue.claim("w", ["toy"], 100)
+                await worker.queue.beat(
+                    "w", [Beat(claims[0].id, events=[("preview", {"index": 0, "step": 1})])]
+                )
+                await worker.queue.release("w", [claim.id for claim in claims])
+                await worker.work(failing=1)
+    told = parse("\n".join(lines))
+    assert [told[0]["event"], told[-1]["event"]] == ["snapshot", "done"]
+    assert told[0]["id"] == made["last_event_id"]
+    ids = [int(event["id"]) for event in told]
+    assert ids == sorted(ids)
+    (preview,) = [event["data"] for event in told if event["event"] == "preview"]
+    assert preview["url"].endswith("/images/0/preview?step=1")
+    ended = {
+        event["data"]["cell"]: event["data"] for event in told if event["event"] in ("completed", "failed")
+    }
+    assert sorted(ended) == [0, 1, 2, 3]
+    assert sum(cell["status"] == "failed" for cell in ended.values()) == 1
+    late = parse((await live.get(url, headers={"Last-Event-ID": made["last_event_id"]})).text)
+    assert [event["event"] for event in late] == ["snapshot", "done"]
+    assert late[0]["data"]["counts"] == {"succeeded": 3, "failed": 1}
+    again = parse((await live.get(url, params={"after": told[-1]["id"]})).text)
+    assert [event["event"] for event in again] == ["done"]
+
+
+async def test_exports_hold_everything(api: httpx.AsyncClient, worker: Worker) -> None:
+    made = await create(api, prompts=["=1+1", "ünï"])
+    url = f"/v1/comparisons/{made['id']}"
+    await worker.work()
+    rows = list(csv.DictReader(io.StringIO((await api.get(f"{url}/export.csv")).text)))
+    assert [row["prompt"] for row in rows] == ["'=1+1", "'=1+1", "ünï", "ünï"]
+    assert {row["saturation"] for row in rows} == {"0.5"}
+    traces = (await api.get(f"{url}/export.csv", params={"of": "traces"})).text
+    assert traces.splitlines()[1].endswith(",0,2.5")
+    told = (await api.get(f"{url}/export.json")).json()
+    assert [cell["prompt"] for cell in told["cells"]] == ["=1+1", "=1+1", "ünï", "ünï"]
+    assert told["results"]["metrics"][0]["differences"][1]["mean"] == 0
+    with zipfile.ZipFile(io.BytesIO((await api.get(f"{url}/export.zip")).content)) as file:
+        assert sum(name.startswith("images/") for name in file.namelist()) == 4
+        assert read_png(file.read(file.namelist()[0]))["prompt"] == "secret"
+        assert "ünï" in file.read("report.html").decode()
+    sheet = Image.open(io.BytesIO((await api.get(f"{url}/export.png")).content))
+    assert sheet.width > 2 * 256
+    assert sheet.height > 2 * 256
+    html = await api.get(f"{url}/export.html")
+    assert html.headers["content-security-policy"].endswith("sandbox")
+    assert html.text.count("data:image/png") == 4
+
+
+async def test_voting_is_blind_until_the_vote_is_cast(api: httpx.AsyncClient, worker: Worker) -> None:
+    made = await create(api)
+    url = f"/v1/comparisons/{made['id']}"
+    voter = {"voter": "somebody-1"}
+    assert (await api.post(f"{url}/ballots", json=voter)).json()["ticket"] is None  # nothing is made yet
+    await worker.work()
+    seen = list[str]()
+    for choice in ("left", "both_bad"):
+        ballot = await api.post(f"{url}/ballots", json=voter)
+        seen.append(ballot.text + str(ballot.headers))
+        for image in ballot.json()["images"]:
+            picture = await api.get(image)
+            assert picture.headers["cache-control"] == "no-store"
+            seen.append(picture.content.decode("latin-1") + str(picture.headers))
+        vote = await api.post(f"{url}/ballots/{ballot.json()['ticket']}/vote", json={"choice": choice})
+        seen.append(vote.text + str(vote.headers))
+    jobs = [cell["job"] for cell in made["cells"]]
+    for secret in ("cfg", "apg", "eta", "secret", "lodestar\0", *jobs):
+        assert not any(secret in text for text in seen), secret
+    told = (await api.get(f"{url}/results")).json()["votes"]
+    assert (told["n"], told["voters"], told["pairs"][0]["both_bad"]) == (2, 1, 1)
+    assert (await api.get(f"{url}/results", params={"voter": "nobody"})).json()["votes"]["n"] == 0
+    assert "somebody-1" not in (await api.get(f"{url}/export.json")).text
+
+
+async def test_a_vote_may_be_changed_until_its_arms_are_told(api: httpx.AsyncClient, worker: Worker) -> None:
+    made = await create(api, prompts=["high"])
+    url = f"/v1/comparisons/{made['id']}"
+    await worker.work()
+    ballot = (await api.post(f"{url}/ballots", json={"voter": "somebody-1"})).json()
+    vote = f"{url}/ballots/{ballot['ticket']}/vote"
+    await api.post(vote, json={"choice": "tie"})
+    told = (await api.post(vote, json={"choice": "left", "reveal": True})).json()
+    assert {told["left"], told["right"]} == {"cfg:4", "apg:10,eta=0.5"}
+    assert (await api.post(vote, json={"choice": "left"})).status_code == 200
+    assert (await api.post(vote, json={"choice": "right"})).status_code == 409
+    pair = (await api.get(f"{url}/results")).json()["votes"]["pairs"][0]
+    assert (pair["wins_a"] + pair["wins_b"], pair["ties"]) == (1, 0)
+    assert (await api.patch(url, json={"question": "Which is nicer?"})).status_code == 409
+    assert (await api.patch(url, json={"title": "new"})).json()["title"] == "new"
+    assert (await api.post(f"{url}/ballots/nothing/vote", json={"choice": "tie"})).status_code == 404
