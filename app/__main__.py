@@ -12,7 +12,17 @@ import typer
 
 from app.batch.command import batch
 from app.comparison.command import Many, compare
-from app.console import Catalogue, DataDir, Redis, fail, guidance_of, read_settings, table
+from app.console import (
+    Catalogue,
+    Classes,
+    DataDir,
+    Redis,
+    base64_of,
+    fail,
+    guidance_of,
+    read_settings,
+    table,
+)
 from guidance import REGISTRY
 
 cli = typer.Typer(
@@ -101,6 +111,16 @@ def generate(
     negative: Annotated[str | None, typer.Option(help="what it shall not show")] = None,
     width: int | None = None,
     height: int | None = None,
+    class_: Classes = None,
+    init_image: Annotated[
+        Path | None, typer.Option(help="a picture to start from: PNG, JPEG or WebP")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="share of the steps that change it, above 0 up to 1 (0.8)")
+    ] = None,
+    source_prompt: Annotated[
+        str | None, typer.Option(help="edit it: what it shows; the prompt says what it shall show")
+    ] = None,
     server: Annotated[str, typer.Option(envvar="LODESTAR_SERVER")] = "http://127.0.0.1:8000",
     local: Annotated[bool, typer.Option("--local", help="in this process, without a service")] = False,
 ) -> None:
@@ -114,7 +134,9 @@ def generate(
     asked = {
         "prompt": prompt, "negative_prompt": negative, "model": model, "sampler": sampler, "steps": steps,
         "seeds": seed or None, "n": n, "width": width, "height": height,
-        "guidance": guidance_of(guidance, scale, set_ or []),
+        "guidance": guidance_of(guidance, scale, set_ or []), "classes": class_ or None, "strength": strength,
+        "init_image": None if init_image is None else base64_of(init_image),
+        "edit": None if source_prompt is None else {"source_prompt": source_prompt},
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}
     try:

@@ -15,7 +15,8 @@ from app.scores import METRIC_CARDS
 from app.settings import Settings
 from guidance.base import Guidance
 from guidance.cfg import CFG
-from samplers.cards import CARDS, problems
+from guidance.cfgpp import CFGPP
+from samplers.cards import CARDS, STRENGTH, inversion_problems, problems, start_problems, steps_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     width, height = spec.width or card.width, spec.height or card.height
     steps = spec.steps or card.steps
     sampler = spec.sampler or card.sampler
-    guidance = spec.guidance or card.guidance or CFG.model_validate({})
+    usual = CFGPP if spec.edit is not None else CFG
+    guidance = spec.guidance or (None if spec.edit else card.guidance) or usual.model_validate({})
+    strength = spec.strength or (STRENGTH if spec.init_image is not None and spec.edit is None else None)
     refusals = [
         *_prompts(spec, settings),
         *_seeds(spec, settings),
@@ -59,8 +62,11 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         refusals.append(_unknown("/sampler", "sampler", sampler, CARDS))
     else:
         found = problems(guidance, CARDS[sampler], card.family, card.extras)
+        if spec.edit is not None:
+            found += inversion_problems(guidance, CARDS[sampler])
         refusals += [Refusal(_culprit(problem), problem) for problem in found]
     refusals += _classes(spec, guidance)
+    refusals += _picture(spec, guidance, steps, strength)
     if refusals:
         raise Refused(refusals)
     seeds = spec.seeds if spec.seeds is not None else [secrets.randbelow(2**32) for _ in range(spec.n or 1)]
@@ -69,6 +75,9 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
         classes=spec.classes,
+        init_image=None,
+        strength=strength,
+        edit=spec.edit,
         seeds=seeds,
         width=width,
         height=height,
@@ -82,7 +91,12 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
 
 
 def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str | None = None) -> NewJob:
-    """What the queue is told of a job. Its group is what jobs must share to run in one forward."""
+    """What the queue is told of a job. Its group is what jobs must share to run in one forward.
+
+    Raises Refused where the request brings a picture that nobody took in: see `app.init_image`.
+    """
+    if spec.init_image is not None and resolved.init_image is None:
+        raise Refused([Refusal("/init_image", "a picture to start from is taken by POST /v1/jobs only")])
     grad = "+grad" if resolved.guidance.requires().grad else ""
     job = NewJob(
         id=job_id,
@@ -93,11 +107,13 @@ def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str
         metadata=spec.metadata,
         idempotency_key=idempotency_key,
     )
-    return replace(job, cost=float(job.rows * CARDS[resolved.sampler].rows(resolved.steps)))
+    return replace(job, cost=float(job.rows * CARDS[resolved.sampler].rows(resolved.steps_run)))
 
 
 def _prompts(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
     prompts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt}
+    if spec.edit is not None:
+        prompts["edit/source_prompt"] = spec.edit.source_prompt
     for name, prompt in (prompts | {f"classes/{i}": name for i, name in enumerate(spec.classes)}).items():
         length = len(prompt)
         if length > settings.max_prompt_chars:
@@ -113,6 +129,27 @@ def _classes(spec: JobSpec, guidance: Guidance) -> Iterable[Refusal]:
     if spec.classes and not needed:
         detail = f"guidance {guidance.method!r} does not use classes; leave them out or choose another method"
         yield Refusal("/classes", detail)
+
+
+def _picture(spec: JobSpec, guidance: Guidance, steps: int, strength: float | None) -> Iterable[Refusal]:
+    """What is wrong with a request that starts from a picture, or should."""
+    if spec.init_image is None:
+        for name in ("strength", "edit"):
+            if getattr(spec, name) is not None:
+                yield Refusal(f"/{name}", f"{name} is for a picture to start from; give it in init_image")
+        return
+    if spec.edit is not None:
+        if spec.strength is not None:
+            yield Refusal("/strength", "an edit runs all steps; give edit or strength, not both")
+        if (spec.n or len(spec.seeds or [1])) > 1:
+            pointer = "/n" if spec.seeds is None else "/seeds"
+            yield Refusal(pointer, "an edit draws no noise, so every seed gives one picture; ask for one")
+        return
+    for problem in start_problems(guidance):
+        yield Refusal("/guidance/method", problem)
+    if strength is not None and steps_from(steps, strength) < 1:
+        detail = f"strength {strength:g} of {steps} steps is less than one step; raise one of them"
+        yield Refusal("/strength", detail)
 
 
 def _seeds(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:

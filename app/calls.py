@@ -5,10 +5,12 @@ Nothing here sends or sleeps: `app.client` has a driver for threads and one for 
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 import httpx
@@ -97,10 +99,14 @@ class Event:
 
 
 class JobFields(TypedDict, total=False):
-    """What a job may say besides its prompt, as in `POST /v1/jobs`."""
+    """What a job may say besides its prompt, as in `POST /v1/jobs`; `init_image` may be a file's content."""
 
     model: str
     negative_prompt: str
+    classes: list[str]
+    init_image: str | bytes | Path
+    strength: float
+    edit: Mapping[str, str]
     seeds: list[int]
     n: int
     width: int
@@ -203,6 +209,10 @@ def submit(prompt: str, job_id: str | None, fields: JobFields) -> Call[Job]:
     body: dict[str, Any] = {"prompt": prompt, **fields}
     if isinstance(guidance := body.get("guidance"), Guidance):
         body["guidance"] = guidance.model_dump(mode="json")
+    if isinstance(image := body.get("init_image"), Path):
+        body["init_image"] = image = image.read_bytes()
+    if isinstance(image, bytes):
+        body["init_image"] = base64.b64encode(image).decode()
     return (yield from fetch_job(Ask("PUT", job_path(job_id or str(ULID())), body)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,6 +17,9 @@ REDIS = ["LODESTAR_REDIS_URL", "REDIS_URL"]
 Catalogue = Annotated[Path | None, typer.Option(help="a models.toml; without it, the built-in models")]
 DataDir = Annotated[Path | None, typer.Option(help="where pictures and the queue lie (data)")]
 Redis = Annotated[str | None, typer.Option(envvar=REDIS, help="redis://...; without it, one is embedded")]
+Classes = Annotated[
+    list[str] | None, typer.Option("--class", help="a class besides the prompt's, for gfcg and classifier")
+]
 
 
 def guidance_of(method: str | None, scale: float | None, assignments: Sequence[str]) -> dict[str, Any] | None:
@@ -31,6 +35,14 @@ def guidance_of(method: str | None, scale: float | None, assignments: Sequence[s
             fail("--scale and --set belong to a method: add --guidance, as in --guidance apg --scale 10")
         return None
     return {"method": method, **values}
+
+
+def base64_of(picture: Path) -> str:
+    """A picture's file as a request takes it. Exits when it cannot be read."""
+    try:
+        return b64encode(picture.read_bytes()).decode()
+    except OSError as error:
+        fail(f"cannot read {picture}: {error.strerror}")
 
 
 def value_of(text: str) -> Any:

@@ -49,7 +49,7 @@ class Cost:
 
 def steps_of(resolved: Resolved) -> int:
     """Rows of the sampler's table: its steps, or nearly twice as many for a solver that looks twice."""
-    return CARDS[resolved.sampler].rows(resolved.steps)
+    return CARDS[resolved.sampler].rows(resolved.steps_run)
 
 
 def evaluations_of(resolved: Resolved) -> int:

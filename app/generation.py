@@ -10,11 +10,12 @@ from typing import Any, cast
 from pydantic import ValidationError
 from tqdm import tqdm
 
+from app import init_image
 from app.admission import Refused, resolve
 from app.calls import JobFields
 from app.catalogue import load_catalogue
 from app.client import ApiError, Client, Job, JobFailed, NoAnswer
-from app.jobs import JobSpec, JobStatus
+from app.jobs import JobSpec, JobStatus, Resolved
 from app.settings import Settings
 
 
@@ -85,7 +86,13 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
     """Load the model into this process and make them here. Raises Failed."""
     try:
         catalogue = load_catalogue(settings.catalogue)
-        spec = resolve(JobSpec.model_validate(asked), catalogue, settings)
+        given = JobSpec.model_validate(asked)
+        spec = resolve(given, catalogue, settings)
+        fitted = (
+            init_image.fit(init_image.read(given.init_image), spec.width, spec.height)
+            if given.init_image
+            else None
+        )
     except ValidationError as error:
         lines = ["/".join(map(str, one["loc"])) + f": {one['msg']}" for one in error.errors()]
         raise Failed("\n  ".join(["this cannot run:", *lines])) from error
@@ -99,7 +106,6 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
     import torch
 
     from app.storage.png import encode_png
-    from samplers.driver import sample
     from samplers.models import load
 
     if settings.torch_threads:
@@ -116,28 +122,37 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
             **card.options,
         )
         began = time.monotonic()
-        done = sample(
-            model,
-            spec.prompt,
-            negative_prompt=spec.negative_prompt,
-            classes=spec.classes,
-            guidance=spec.guidance,
-            sampler=spec.sampler,
-            steps=spec.steps,
-            seeds=spec.seeds,
-            width=spec.width,
-            height=spec.height,
-            progress=True,
-        )
+        done = _sampled(model, spec, fitted)
     except (ValueError, FileNotFoundError) as error:
         raise Failed(str(error)) from error
     seconds = time.monotonic() - began
-    per_seed = len(done.images) // len(done.seeds)
+    per_seed = len(done.images) // len(spec.seeds)
     pictures: list[Picture] = []
     for index, image in enumerate(done.images):
-        seed = done.seeds[index // per_seed]
+        seed = spec.seeds[index // per_seed]
         request = spec.model_copy(update={"seeds": [seed]})
         pictures.append(
             Picture(seed, encode_png(np.asarray(image), request), done.nfe[index // per_seed].model)
         )
     return Made(pictures, seconds, done.warnings)
+
+
+def _sampled(model: Any, spec: Resolved, png: bytes | None) -> Any:
+    """What `spec` asks for, from the picture `png` where there is one."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    from samplers.driver import sample
+    from samplers.inversion import edit
+
+    picture = None if png is None else Image.open(BytesIO(png))
+    how: dict[str, Any] = {"guidance": spec.guidance, "sampler": spec.sampler, "steps": spec.steps}
+    how |= {"negative_prompt": spec.negative_prompt}
+    if picture is not None and spec.edit is not None:
+        return edit(model, picture, spec.edit.source_prompt, spec.prompt, **how)
+    if picture is not None:
+        how |= {"init_image": picture, "strength": spec.strength}
+    else:
+        how |= {"width": spec.width, "height": spec.height}
+    return sample(model, spec.prompt, classes=spec.classes, seeds=spec.seeds, progress=True, **how)

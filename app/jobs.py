@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from guidance import AnyGuidance
+from samplers.cards import steps_from
 
 
 class JobStatus(StrEnum):
@@ -53,6 +54,12 @@ class Asked(Wire):
         return value
 
 
+class Edit(Asked):
+    """Turn `init_image` into what the prompt says: invert it under `source_prompt`, then sample."""
+
+    source_prompt: str = Field("", description="what init_image shows", examples=["a red apple, 3d"])
+
+
 class JobSpec(Asked):
     """What a client asks for. Absent values are filled from the model's card: see `Resolved`."""
 
@@ -64,6 +71,16 @@ class JobSpec(Asked):
         max_length=64,
         description="other prompts or labels, for a method that chooses among classes; not the prompt itself",
     )
+    init_image: str | None = Field(
+        None,
+        min_length=1,
+        description="the picture to start from: a data URL or base64 of a PNG, JPEG or WebP, or "
+        "lodestar:jobs/<id>/images/<k>; scaled to cover width x height and cropped at its centre",
+    )
+    strength: float | None = Field(
+        None, gt=0, le=1, description="share of the steps that change init_image; 0.8 where there is one"
+    )
+    edit: Edit | None = Field(None, description="edit init_image instead of starting from its noised form")
     seeds: list[Seed] | None = Field(None, min_length=1, description="one picture per seed")
     n: int | None = Field(None, ge=1, description="that many seeds are drawn and returned")
     width: int | None = Field(None, ge=8)
@@ -85,6 +102,9 @@ class Resolved(Wire):
     prompt: str
     negative_prompt: str
     classes: list[str] = Field(default_factory=list[str])
+    init_image: str | None = Field(None, description="sha256:... of the picture as it was fitted and stored")
+    strength: float | None = None
+    edit: Edit | None = None
     seeds: list[Seed]
     width: int
     height: int
@@ -94,6 +114,16 @@ class Resolved(Wire):
     metrics: list[str]
     preview_every: int
     priority: Priority
+
+    @property
+    def skipped(self) -> int:
+        """Steps that are left out because the run starts from a picture."""
+        return 0 if self.strength is None else self.steps - steps_from(self.steps, self.strength)
+
+    @property
+    def steps_run(self) -> int:
+        """Steps that one image takes; an edit goes up to the noise and down again."""
+        return 2 * self.steps if self.edit is not None else self.steps - self.skipped
 
 
 Stage = Literal["queued", "loading", "encoding", "denoising", "decoding", "scoring", "storing", "done"]

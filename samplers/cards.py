@@ -55,6 +55,24 @@ CARDS: dict[str, SamplerCard] = {
 """Wire name -> card."""
 
 
+STRENGTH = 0.8
+"""The share of the steps that runs from a picture take, where nobody says."""
+
+
+def steps_from(steps: int, strength: float) -> int:
+    """How many of `steps` are left where a run starts from a picture; rounded down, as diffusers does."""
+    return min(int(steps * strength), steps)
+
+
+def start_problems(guidance: Guidance) -> list[str]:
+    """Why a run with this guidance cannot start from a noised picture; empty where it can."""
+    if guidance.population() is None:
+        return []
+    return [
+        f"guidance {guidance.method!r} weighs particles from pure noise on and cannot start from a picture"
+    ]
+
+
 def inversion_problems(guidance: Guidance, sampler: SamplerCard) -> list[str]:
     """Why a picture cannot be inverted with this guidance and sampler; empty where it can."""
     found: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from tqdm import tqdm
 from guidance import REGISTRY
 from guidance.base import Ask, Conditions, Guidance
 from samplers.answer import Nfe, answer
-from samplers.cards import CARDS, embedded_problems, problems
+from samplers.cards import CARDS, STRENGTH, embedded_problems, problems, start_problems, steps_from
+from samplers.img2img import run_from, to_latents
 from samplers.loop import Final, Observed, Run, batch, run
 from samplers.models.base import Model
 from samplers.noise import Noise
@@ -47,14 +49,17 @@ def sample(
     width: int | None = None,
     height: int | None = None,
     embedded_scale: float | None = None,
+    init_image: Image.Image | Tensor | None = None,
+    strength: float = STRENGTH,
     progress: bool = False,
 ) -> Sampled:
     """Sample one image per seed; all of them share the forwards.
 
     `guidance`: CFG with its defaults where None. `sampler`: the first that fits model and guidance where
     None. `classes`: alternative prompts, for methods that compare with them. `embedded_scale`: what a model
-    with a guidance scale built in is told; its own default where None. ValueError lists what does not fit
-    together.
+    with a guidance scale built in is told; its own default where None. `init_image`: a picture, or latents
+    (1, C, h, w), to start from, of which the last `strength` of the steps make another; width and height are
+    then its own. ValueError lists what does not fit together.
     """
     if not seeds:
         raise ValueError("give at least one seed; each makes one image")
@@ -63,13 +68,18 @@ def sample(
     found = embedded_problems(embedded_scale, model.extras)
     if sampler in CARDS:
         found += problems(guidance, CARDS[sampler], model.family, model.extras)
+    if init_image is not None:
+        found += start_problems(guidance)
+        if width is not None or height is not None:
+            found.append("width and height are those of init_image; leave them out, or resize it")
     if found:
         raise ValueError("; ".join(found))
-    default_width, default_height = model.default_size
-    shape = model.latent_shape(
-        default_width if width is None else width, default_height if height is None else height
-    )
-    plan = compile_plan(sampler, steps, model.family, model.schedule_config(shape))
+    latents = None if init_image is None else to_latents(model, init_image)
+    shape = _shape(model, width, height)
+    if latents is not None:
+        shape = latents.shape[1], latents.shape[2], latents.shape[3]
+    skip = 0 if latents is None else steps - steps_from(steps, strength)
+    plan = compile_plan(sampler, steps, model.family, model.schedule_config(shape), skip)
     encoded = model.encode([prompt, negative_prompt, *classes])
     positive, negative, *others = encoded.conds
     cond = Conditions(positive, negative, tuple(others)).told(embedded_scale)
@@ -78,11 +88,9 @@ def sample(
         def tick(_: Observed) -> None:
             bar.update()
 
-        count = batch(guidance)
-        runs = [
-            run(plan, guidance, cond, Noise(seed, shape, count, model.device), observe=tick) for seed in seeds
-        ]
-        done, nfe = drive(model, runs)
+        begin, count = run if latents is None else partial(run_from, latents), batch(guidance)
+        noises = (Noise(seed, shape, count, model.device) for seed in seeds)
+        done, nfe = drive(model, [begin(plan, guidance, cond, noise, observe=tick) for noise in noises])
     latents = torch.cat([final.latents for final in done])
     return Sampled(
         images=list(pictures(model, latents)),
@@ -92,6 +100,11 @@ def sample(
         warnings=encoded.warnings,
         seeds=list(seeds),
     )
+
+
+def _shape(model: Model, width: int | None, height: int | None) -> tuple[int, int, int]:
+    own_width, own_height = model.default_size
+    return model.latent_shape(own_width if width is None else width, own_height if height is None else height)
 
 
 def fitting_sampler(model: Model, guidance: Guidance) -> str:

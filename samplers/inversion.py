@@ -18,8 +18,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -27,6 +25,7 @@ from guidance.base import Conditions, Guidance, Level
 from guidance.cfgpp import CFGPP
 from samplers.cards import CARDS, inversion_problems, problems
 from samplers.driver import Sampled, drive, pictures
+from samplers.img2img import to_latents
 from samplers.loop import Observed, Run, run
 from samplers.models.base import Model
 from samplers.steps import Plan, compile_plan
@@ -132,15 +131,6 @@ def edit(
         warnings=encoded.warnings,
         seeds=[0],
     )
-
-
-def to_latents(model: Model, image: Image.Image | Tensor) -> Tensor:
-    """A picture's latents (1, C, h, w) on the model's device; latents stay what they are."""
-    if isinstance(image, Tensor):
-        return image
-    model.latent_shape(*image.size)
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-    return model.encode_images((pixels.float() / 127.5 - 1).to(model.device))
 
 
 def _planned(

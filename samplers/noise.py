@@ -7,6 +7,7 @@ any neighbours, and the initial noise is that of diffusers' `randn_tensor` with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -36,7 +37,7 @@ class Noise:
     def __init__(
         self,
         seed: int,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         count: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,

@@ -9,22 +9,23 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import diffusers
 import torch
+from PIL import Image
 from torch import Tensor
 
 from app.costs import Cost, cost_of, work_ms
 from app.jobs import ImageResult, JobResult, Nfe, Progress, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
-from app.storage.base import Storage, image_key, trace_key
+from app.storage.base import Storage, image_key, init_key, trace_key
 from app.storage.png import encode_png
-from guidance.base import Conditions
-from samplers.loop import Final, batch, run
+from samplers.loop import Final, batch
 from samplers.models.base import Model
-from samplers.noise import Noise
 from samplers.steps import Plan, compile_plan
+from workers.course import Course, chart
 from workers.engine import Engine
 from workers.metrics import Pixels, measure
 from workers.shelf import Shelf
@@ -101,14 +102,18 @@ class HeldJob:
         self._stage = "encoding"
         shape = model.latent_shape(spec.width, spec.height)
         plan = await asyncio.to_thread(
-            compile_plan, spec.sampler, spec.steps, model.family, model.schedule_config(shape)
+            compile_plan,
+            spec.sampler,
+            spec.steps,
+            model.family,
+            model.schedule_config(shape),
+            spec.skipped,
         )
-        prompts = [spec.prompt, spec.negative_prompt, *spec.classes]
-        encoded = await self._timed("encode_ms", self._bench.lane, model.encode, prompts)
-        cond = Conditions(encoded.conds[0], encoded.conds[1], tuple(encoded.conds[2:]))
-        self._telemetry = Telemetry(spec.seeds, plan.steps[-1].total, spec.preview_every)
+        picture = await self._init_image()
+        course = await self._timed("encode_ms", self._bench.lane, chart, model, spec, plan, picture)
+        self._telemetry = Telemetry(spec.seeds, course.steps, spec.preview_every)
         self._stage = "denoising"
-        tickets, futures = self._submit(model, plan, cond, shape)
+        tickets, futures = self._submit(course)
         try:
             made = await asyncio.gather(
                 *(self._develop(model, index, future) for index, future in enumerate(futures))
@@ -130,7 +135,7 @@ class HeldJob:
             nfe=_per_image([future.result() for future in futures]),
             timings=Timings(**self._ms),
             metrics=_means([image.metrics for image in images]),
-            warnings=encoded.warnings,
+            warnings=course.warnings,
             ran=self._ran(model, plan),
         )
 
@@ -165,25 +170,31 @@ class HeldJob:
 
     def _progress(self) -> Progress:
         if self._telemetry is None:
-            return Progress(total=len(self._spec.seeds) * self._spec.steps, stage=self._stage)
+            return Progress(total=len(self._spec.seeds) * self._spec.steps_run, stage=self._stage)
         return Progress(step=self._telemetry.done, total=self._telemetry.total, stage=self._stage)
 
-    def _submit(
-        self, model: Model, plan: Plan, cond: Conditions, shape: tuple[int, int, int]
-    ) -> tuple[list[Ticket], list[asyncio.Future[Outcome]]]:
+    async def _init_image(self) -> Image.Image | None:
+        """The picture that the runs start from, as the API fitted it."""
+        if self._spec.init_image is None:
+            return None
+        data = await self._bench.storage.get(init_key(self.id, self._spec.init_image))
+        if data is None:
+            raise ValueError("the init_image of this job is no longer stored; send it again in a new job")
+        return Image.open(BytesIO(data))
+
+    def _submit(self, course: Course) -> tuple[list[Ticket], list[asyncio.Future[Outcome]]]:
         """One run per seed, all in the engine's hands, and a future for how each ends."""
         loop = asyncio.get_running_loop()
-        guidance, tickets, futures = self._spec.guidance, list[Ticket](), list[asyncio.Future[Outcome]]()
+        tickets, futures = list[Ticket](), list[asyncio.Future[Outcome]]()
         assert self._telemetry is not None
         for index, seed in enumerate(self._spec.seeds):
             future: asyncio.Future[Outcome] = loop.create_future()
-            noise = Noise(seed, shape, batch(guidance), model.device)
-            steps = run(plan, guidance, cond, noise, self._telemetry.observer(index))
+            steps = course.run(seed, self._telemetry.observer(index))
 
             def ended(outcome: Outcome, future: asyncio.Future[Outcome] = future) -> None:
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
-            ticket = Ticket(self._spec.model, steps, ended, guidance.nfe(plan.steps))
+            ticket = Ticket(self._spec.model, steps, ended, course.work)
             tickets.append(self._bench.engine.submit(ticket))
             futures.append(future)
         return tickets, futures
@@ -257,7 +268,7 @@ class HeldJob:
 
     def _measured(self, plan: Plan, outcomes: list[Outcome]) -> Cost:
         spec, count = self._spec, len(outcomes)
-        steps = len(plan.rows) * count
+        steps = len(plan.rows) * count * (1 if spec.edit is None else 2)
         beside = ("encode_ms", "decode_ms", "score_ms", "store_ms")
         return Cost(
             spec.model,

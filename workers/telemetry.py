@@ -15,7 +15,6 @@ from typing import Any
 
 from torch import Tensor
 
-from guidance.base import Step
 from samplers.loop import Observed
 from samplers.trace import Scalar
 
@@ -24,15 +23,16 @@ TraceRow = dict[str, Any]
 
 
 class Telemetry:
-    """The runs of one job, one per seed."""
+    """The runs of one job, one per seed, each of `steps` steps; those of an edit count on in its way back."""
 
     def __init__(self, seeds: Sequence[int], steps: int, preview_every: int = 0) -> None:
         self.total = len(seeds) * steps
+        self._steps = steps
         self._seeds = seeds
         self._preview_every = preview_every
         self._done = [0] * len(seeds)
         self._rows: list[list[TraceRow]] = [[] for _ in seeds]
-        self._raw: deque[tuple[int, Step, dict[str, Scalar]]] = deque()
+        self._raw: deque[tuple[int, int, float, dict[str, Scalar]]] = deque()
         self._previews: dict[int, tuple[int, Tensor]] = {}
         self._lock = threading.Lock()
 
@@ -46,10 +46,11 @@ class Telemetry:
 
         def observe(observed: Observed) -> None:
             step = observed.step
-            done = self._done[index] = step.index + 1
-            self._raw.append((index, step, observed.trace_row))
-            if self._preview_every and done % self._preview_every == 0 and done < step.total:
-                self._previews[index] = (step.index, observed.denoised)
+            self._done[index] += step.began is None  # not again at a step's second evaluation
+            done = self._done[index]
+            self._raw.append((index, done - 1, step.now.sigma_ve, observed.trace_row))
+            if self._preview_every and done % self._preview_every == 0 and done < self._steps:
+                self._previews[index] = (done - 1, observed.denoised)
 
         return observe
 
@@ -58,8 +59,8 @@ class Telemetry:
         with self._lock:
             new: list[TraceRow] = []
             while self._raw:
-                index, step, scalars = self._raw.popleft()
-                row = {"step": step.index, "sigma": _number(step.now.sigma_ve)}
+                index, step, sigma, scalars = self._raw.popleft()
+                row = {"step": step, "sigma": _number(sigma)}
                 row |= {name: _number(value) for name, value in scalars.items()}
                 self._rows[index].append(row)
                 new.append({"index": index, **row})

@@ -13,6 +13,7 @@ from app.api.deps import Job, JobId, Lodestar, Service
 from app.api.errors import Problem
 from app.api.submission import picture
 from app.jobs import TERMINAL, JobRecord
+from app.storage.base import init_key
 from app.storage.png import Format, convert
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -56,6 +57,17 @@ async def get_preview(lodestar: Lodestar, id: JobId, k: Index) -> Response:
     if data is None:
         raise Problem(404, f"there is no preview of image {k} of job {id} now", code="preview_not_found")
     return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/{id}/init_image", response_class=Response, responses=PNG)
+async def get_init_image(lodestar: Lodestar, job: Job) -> Response:
+    """The picture that a job starts from, as it was fitted to the job's size."""
+    reference = job.resolved.init_image
+    data = await lodestar.storage.get(init_key(job.id, reference)) if reference else None
+    if data is None:
+        raise Problem(404, f"job {job.id} starts from no picture", code="image_not_found")
+    headers = {"ETag": f'"{reference}"', "Cache-Control": "private, max-age=31536000, immutable"}
+    return Response(data, media_type="image/png", headers=headers)
 
 
 @router.get("/{id}/trace", response_class=Response, responses={200: {"content": {"application/json": {}}}})

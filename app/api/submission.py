@@ -9,10 +9,13 @@ from contextlib import suppress
 from fastapi import Request
 from ulid import ULID
 
+from app import init_image
 from app.admission import new_job, resolve
 from app.api.deps import Service
 from app.api.errors import Problem
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus, Resolved
+from app.queue.base import IdempotencyConflict, NewJob, QueueFull
+from app.storage.base import job_prefix
 
 CLIENTS_FAULT = {"invalid_request", "not_finite", "out_of_memory"}
 """Codes of failed jobs that the same request would fail with again."""
@@ -28,7 +31,22 @@ async def submit(
     """
     resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
     await _check_wait(lodestar, resolved)
-    return await lodestar.queue.enqueue(new_job(job_id or str(ULID()), spec, resolved, key))
+    job_id = job_id or str(ULID())
+    spec, resolved = await init_image.take(job_id, spec, resolved, lodestar.queue, lodestar.storage)
+    return await _enqueue(lodestar, new_job(job_id, spec, resolved, key))
+
+
+async def _enqueue(lodestar: Service, job: NewJob) -> tuple[JobRecord, bool]:
+    """Queue a job; where it is not kept, its picture is not either."""
+    try:
+        record, created = await lodestar.queue.enqueue(job)
+    except (QueueFull, IdempotencyConflict):
+        if await lodestar.queue.get(job.id) is None:
+            await lodestar.storage.delete_prefix(job_prefix(job.id))
+        raise
+    if record.id != job.id:
+        await lodestar.storage.delete_prefix(job_prefix(job.id))
+    return record, created
 
 
 async def _check_wait(lodestar: Service, resolved: Resolved) -> None:

@@ -13,7 +13,7 @@ from app.batch.client import BatchClient
 from app.batch.results import RESULTS, BatchError
 from app.batch.rows import read_jsonl
 from app.batch.saving import from_server
-from app.console import Catalogue, DataDir, Redis, fail, guidance_of, read_settings
+from app.console import Catalogue, Classes, DataDir, Redis, fail, guidance_of, read_settings
 
 batch = typer.Typer(help="Large offline work, straight through the queue.", no_args_is_help=True)
 
@@ -38,6 +38,7 @@ def run(
     steps: int | None = None,
     seed: Annotated[list[int] | None, typer.Option(help="one picture per seed; may be repeated")] = None,
     n: Annotated[int | None, typer.Option("-n", help="that many pictures a row, with seeds drawn")] = None,
+    class_: Classes = None,
     negative: Annotated[str | None, typer.Option(help="what it shall not show")] = None,
     width: int | None = None,
     height: int | None = None,
@@ -55,7 +56,7 @@ def run(
     defaults = {
         "negative_prompt": negative, "model": model, "sampler": sampler, "steps": steps,
         "seeds": seed or None, "n": n, "width": width, "height": height, "priority": priority,
-        "guidance": guidance_of(guidance, scale, set_ or []),
+        "guidance": guidance_of(guidance, scale, set_ or []), "classes": class_ or None,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}
     settings = read_settings(data_dir=data_dir, redis_url=redis_url, catalogue=catalogue)

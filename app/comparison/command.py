@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from app.client import Client, NoAnswer
 from app.comparison.run import CannotCompare, parse_arm
 from app.comparison.run import compare as run
-from app.console import fail
+from app.console import Classes, fail
 
 MANY = ("--arms", "--prompt", "--prompts", "--seeds")
 
@@ -52,6 +52,7 @@ def compare(
     model: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
     sampler: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
     steps: int | None = None,
+    class_: Classes = None,
     negative: Annotated[str | None, typer.Option(help="what they shall not show")] = None,
     width: int | None = None,
     height: int | None = None,
@@ -71,7 +72,7 @@ def compare(
             fail(f"cannot read {prompt_file}: {error}")
     asked = {
         "model": model, "sampler": sampler, "steps": steps, "negative_prompt": negative,
-        "width": width, "height": height,
+        "width": width, "height": height, "classes": class_ or None,
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}
     try:

@@ -39,6 +39,11 @@ def trace_key(job_id: str, attempt: int) -> str:
     return f"results/{job_id}/{attempt}/trace.json"
 
 
+def init_key(job_id: str, reference: str) -> str:
+    """Where the picture that a job starts from lies; `reference` is `sha256:` and its digest."""
+    return f"results/{job_id}/init/{reference.removeprefix('sha256:')}.png"
+
+
 def job_prefix(job_id: str) -> str:
     """Everything of a job lies under it."""
     return f"results/{job_id}/"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +18,12 @@ from samplers.schedule import schedule
 from samplers.steps.row import Plan, Row
 
 
-def compile_plan(sampler: str, steps: int, family: Family, scheduler_config: Mapping[str, Any]) -> Plan:
+def compile_plan(
+    sampler: str, steps: int, family: Family, scheduler_config: Mapping[str, Any], skip: int = 0
+) -> Plan:
     """The plan of `sampler` in `steps` steps on a model of `family` with this diffusers scheduler config.
 
+    `skip` leaves out that many steps at the noisy end, for a run that starts from a noised picture.
     Cached by content. ValueError says what would work where sampler, family, steps or config do not fit.
     """
     if sampler not in CARDS:
@@ -27,13 +31,18 @@ def compile_plan(sampler: str, steps: int, family: Family, scheduler_config: Map
     if family not in CARDS[sampler].families:
         fit = ", ".join(card.name for card in CARDS.values() if family in card.families)
         raise ValueError(f"sampler {sampler!r} does not fit a {family} model; use one of: {fit}")
-    return _compile(sampler, steps, family, json.dumps(dict(scheduler_config), sort_keys=True, default=list))
+    if not 0 <= skip < max(steps, 1):
+        raise ValueError(f"of {steps} steps {skip} are left out; at least one must run")
+    config = json.dumps(dict(scheduler_config), sort_keys=True, default=list)
+    return _compile(sampler, steps, family, config, skip)
 
 
 @lru_cache(maxsize=256)
-def _compile(sampler: str, steps: int, family: Family, config: str) -> Plan:
+def _compile(sampler: str, steps: int, family: Family, config: str, skip: int) -> Plan:
     rule = importlib.import_module(f"{__name__}.{sampler}")
     made = schedule(rule.SCHEDULER, steps, family, json.loads(config))
+    if skip:
+        made = replace(made, spans=made.spans[skip:])
     return Plan(tuple(rule.table(made)), made.init_scale)
 
 

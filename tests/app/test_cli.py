@@ -141,3 +141,18 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def test_a_picture_is_changed_or_edited_in_this_process(run: Run, tmp_path: Path) -> None:
+    made = run("generate", "high", "--local", "--steps", 4, "--seed", 1, "-o", "first.png")
+    assert made.exit_code == 0, made.stderr
+    begin = ("--local", "--steps", 4, "--seed", 1, "--init-image", "first.png")
+    changed = run("generate", "low", *begin, "--strength", 0.5, "-o", "changed.png")
+    assert "nfe 4" in changed.stdout, changed.stderr
+    edited = run("generate", "low", *begin, "--source-prompt", "high", "-o", "edited.png")
+    assert "nfe 16" in edited.stdout, edited.stderr
+    told = read_png((tmp_path / "edited.png").read_bytes())
+    assert told["edit"] == {"source_prompt": "high"}
+    assert told["guidance"]["method"] == "cfgpp"
+    refused(run("generate", "low", "--init-image", "nowhere.png", "-o", "x.png"), "cannot read nowhere.png")
+    refused(run("generate", "low", "--local", "--strength", 0.5), "give it in init_image")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import torch
 
@@ -37,7 +38,7 @@ def test_progress_counts_the_steps_of_all_images() -> None:
     for step in STEPS[:3]:
         first(observed(step))
     second(observed(STEPS[0]))
-    second(observed(STEPS[0]))  # the second evaluation of the same step
+    second(observed(replace(STEPS[0], began=STEPS[0].now)))  # the second evaluation of the same step
     assert (telemetry.done, telemetry.total) == (4, 8)
 
 
@@ -50,5 +51,15 @@ def test_only_the_latest_due_preview_is_given_and_none_of_the_last_step() -> Non
     ((step, denoised),) = telemetry.previews().values()
     assert (step, float(denoised.mean())) == (1, 1.0)
     assert telemetry.previews() == {}
-    observe(observed(STEPS[3]))
+    for step in STEPS[2:]:
+        observe(observed(step))
     assert telemetry.previews() == {}
+
+
+def test_the_way_back_of_an_edit_counts_on() -> None:
+    telemetry = Telemetry([1], 8)
+    observe = telemetry.observer(0)
+    for step in [*reversed(STEPS), *STEPS]:
+        observe(observed(step))
+    assert [row["step"] for row in telemetry.read()] == list(range(8))
+    assert telemetry.done == telemetry.total == 8

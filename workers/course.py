@@ -1,0 +1,71 @@
+"""What the runs of one job have in common: where they start, what guides them, how far they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from app.jobs import Resolved
+from guidance.base import Conditions
+from samplers.img2img import run_from, to_latents
+from samplers.inversion import edit_run, upward
+from samplers.loop import Observed, Run, batch, run
+from samplers.models.base import Model
+from samplers.noise import Noise
+from samplers.steps import Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """One job's runs, one per seed: from noise, from a picture (`latents`), or an edit of it (`source`)."""
+
+    spec: Resolved
+    plan: Plan
+    model: Model
+    cond: Conditions
+    warnings: list[str]
+    source: Conditions | None = None
+    """What an edit's picture shows."""
+    latents: Tensor | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of one run; an edit goes there and back."""
+        return self.plan.steps[-1].total * (1 if self.source is None else 2)
+
+    @property
+    def work(self) -> int:
+        """Network evaluations that one run is expected to take."""
+        back = 0 if self.source is None else self.spec.guidance.nfe(upward(self.plan).steps)
+        return self.spec.guidance.nfe(self.plan.steps) + back
+
+    def run(self, seed: int, observe: Callable[[Observed], None]) -> Run:
+        """The run of one seed."""
+        guidance = self.spec.guidance
+        if self.latents is not None and self.source is not None:
+            return edit_run(self.plan, guidance, self.source, self.cond, self.latents, observe)
+        shape = self.model.latent_shape(self.spec.width, self.spec.height)
+        noise = Noise(seed, shape, batch(guidance), self.model.device)
+        if self.latents is not None:
+            return run_from(self.latents, self.plan, guidance, self.cond, noise, observe)
+        return run(self.plan, guidance, self.cond, noise, observe)
+
+
+def chart(model: Model, spec: Resolved, plan: Plan, picture: Image.Image | None) -> Course:
+    """Encode what the runs need. Calls the model's encoders."""
+    source = [] if spec.edit is None else [spec.edit.source_prompt]
+    encoded = model.encode([spec.prompt, spec.negative_prompt, *source, *spec.classes])
+    positive, negative, *others = encoded.conds
+    classes = tuple(others[len(source) :])
+    return Course(
+        spec,
+        plan,
+        model,
+        Conditions(positive, negative, classes),
+        encoded.warnings,
+        Conditions(others[0], negative, classes) if source else None,
+        None if picture is None else to_latents(model, picture),
+    )
