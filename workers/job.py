@@ -20,7 +20,7 @@ from torch import Tensor
 from app.costs import Cost, cost_of, work_ms
 from app.jobs import ImageResult, JobResult, Nfe, Progress, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
-from app.storage.base import Storage, image_key, init_key, trace_key
+from app.storage.base import Storage, image_key, init_key, job_prefix, trace_key
 from app.storage.png import encode_png
 from samplers.loop import Final, batch
 from samplers.models.base import Model
@@ -67,6 +67,7 @@ class HeldJob:
 
     def __init__(self, claim: Claim, bench: Bench, on_room: Callable[[], None]) -> None:
         self.id = claim.id
+        self.prefix = job_prefix(claim.id, claim.created_at_ms)
         self.ending: Ending | None = None
         self.handed_in = False
         self.task: asyncio.Task[None] | None = None
@@ -125,7 +126,7 @@ class HeldJob:
                 self._previewing.cancel()
             await asyncio.wait(futures)
         trace = await asyncio.to_thread(self._telemetry.trace)
-        key = trace_key(self.id, self._claim.attempt)
+        key = trace_key(self.prefix, hashlib.sha256(trace).hexdigest())
         await self._bench.storage.put(key, trace)
         images = [image for images in made for image in images]
         self.cost = self._measured(plan, [future.result() for future in futures])
@@ -226,7 +227,8 @@ class HeldJob:
         began = time.perf_counter()
         request = spec.model_copy(update={"seeds": [seed]})
         data = await asyncio.to_thread(encode_png, pixels, request)
-        key = image_key(self.id, self._claim.attempt, place)
+        digest = hashlib.sha256(data).hexdigest()
+        key = image_key(self.prefix, digest)
         await bench.storage.put(key, data)
         self._add("store_ms", began)
         image = ImageResult(
@@ -235,7 +237,7 @@ class HeldJob:
             key=key,
             width=pixels.shape[1],
             height=pixels.shape[0],
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=digest,
             metrics=scores,
         )
         self._events.append(("image", image.model_dump(exclude={"key"})))

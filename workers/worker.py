@@ -30,7 +30,7 @@ from app.jobs import JobError
 from app.queue.base import Beat, Claim, JobQueue, WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
-from app.storage.base import Storage
+from app.storage.base import Storage, job_prefix
 from app.storage.local import LocalStorage
 from workers.engine import Engine
 from workers.job import Bench, Ending, HeldJob
@@ -147,8 +147,12 @@ class Worker:
             await self._learn(job)
             kept = await self._insist(lambda: self._queue.finish(self.id, job.id, result))
             log.info("job %s: %s", job.id, "done" if kept else "dropped, somebody else has it")
+            if not kept:
+                await self._insist(lambda: self._clear(job))
         except asyncio.CancelledError:
             log.info("job %s: stopped (%s)", job.id, job.ending)
+            if job.ending == "lost":
+                await self._insist(lambda: self._clear(job))
             if job.ending == "cancel":
                 await self._insist(lambda: self._queue.stop(self.id, job.id))
             if job.ending == "release":
@@ -177,6 +181,12 @@ class Worker:
         else:
             self._costs[key] = job.cost
             await self._insist(self._announce)
+
+    async def _clear(self, job: HeldJob) -> None:
+        """Delete what was stored for a job that was deleted meanwhile."""
+        record = await self._queue.get(job.id)
+        if record is None or job.prefix != job_prefix(record.id, record.created_at_ms):
+            await self._bench.storage.delete_prefix(job.prefix)
 
     async def _beat(self, jobs: Sequence[HeldJob] = (), last: bool = False) -> None:
         """Renew leases (all by default), report, end the jobs that are lost or shall be canceled."""

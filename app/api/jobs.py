@@ -13,7 +13,7 @@ from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, Prefe
 from app.api.errors import Problem, not_found
 from app.api.submission import submit, until_ended
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
-from app.storage.base import job_prefix
+from app.upkeep import remove
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -113,9 +113,10 @@ async def retry_job(lodestar: Lodestar, request: Request, record: Job) -> JobAns
 @router.delete("/{id}")
 async def delete_job(lodestar: Lodestar, id: JobId) -> Deleted:
     """Delete a job that does not run, with its pictures and its trace."""
-    if await lodestar.queue.delete(id) is None:
+    record = await lodestar.queue.delete(id)
+    if record is None:
         raise not_found(id)
-    await lodestar.storage.delete_prefix(job_prefix(id))
+    await remove(lodestar.queue, lodestar.storage, [(id, record.created_at_ms)])
     return Deleted(id=id)
 
 

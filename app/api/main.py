@@ -35,9 +35,10 @@ from app.outlook import Outlook
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
+from app.upkeep import tidy
 
 WEB = Path(__file__).resolve().parent.parent / "web"
-SWEEP_S = 5.0
+TIDY_S = 5.0
 """Expired leases are taken back this often, even while no worker is alive."""
 
 
@@ -53,12 +54,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             settings, load_catalogue(settings.catalogue), queue, storage, Outlook(queue)
         )
         stopped = asyncio.Event()
-        sweeping = asyncio.create_task(every(SWEEP_S, queue.sweep, stopped))
+        tidying = asyncio.create_task(every(TIDY_S, lambda: tidy(queue, storage), stopped))
         try:
             yield
         finally:
             stopped.set()
-            await sweeping
+            await tidying
             await queue.close()
 
     app = FastAPI(

@@ -103,6 +103,9 @@ class WorkerCard:
     heartbeat_at_ms: int = 0
 
 
+Forgotten = tuple[str, int]
+"""A job that the queue knows no more: its id and when it was created, in milliseconds."""
+
 BeatAnswer = Literal["ok", "cancel", "lost"]
 
 
@@ -158,11 +161,11 @@ class JobQueue(Protocol):
         """The jobs that failed for good, the latest first; `retry` takes one out."""
         ...
 
-    async def litter(self, limit: int = 100) -> list[str]:
+    async def litter(self, limit: int = 100) -> builtins.list[Forgotten]:
         """Forgotten jobs whose files may still lie in the storage; `cleaned` says that they are gone."""
         ...
 
-    async def cleaned(self, job_ids: Sequence[str]) -> None: ...
+    async def cleaned(self, jobs: Sequence[Forgotten]) -> None: ...
 
     async def delete(self, job_id: str) -> JobRecord | None:
         """Forget a job that waits or has ended (its files are the storage's business); None if there is none.

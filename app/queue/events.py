@@ -12,6 +12,7 @@ from weakref import WeakSet
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from app.jobs import JobEvent
 from app.queue.keys import Key, Keys
@@ -20,7 +21,7 @@ BUFFER = 256
 """Events kept per job for a slow listener; the oldest go first, for the record tells what they told."""
 PING_S = 15.0
 """A connection that is silent for so long is asked whether it still lives."""
-SETTLE_S = 5.0
+SETTLE_S = 10.0
 RECONNECT_S = 0.2
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,11 @@ class Events:
         """Wait until a subscription that is under way is there: what is read after that misses no event."""
         room = self._rooms.get(job_id)
         if room is not None and not room.subscribed.is_set():
-            async with asyncio.timeout(SETTLE_S):
-                await room.subscribed.wait()
+            try:
+                async with asyncio.timeout(SETTLE_S):
+                    await room.subscribed.wait()
+            except TimeoutError:
+                raise RedisTimeout("the queue has not confirmed a subscription in time") from None
 
     async def close(self) -> None:
         """End all listeners."""

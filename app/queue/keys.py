@@ -51,7 +51,7 @@ class Key(StrEnum):
     EXPIRY = "expiry"
     """zset: ended ids by the moment they are forgotten, in milliseconds."""
     LITTER = "litter"
-    """set: forgotten ids whose files may still lie in the storage."""
+    """set of `id:created` of forgotten jobs whose files may still lie in the storage."""
     DEAD = "dead"
     """stream: dead letters, capped."""
     EVENTS = "events:"

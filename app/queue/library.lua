@@ -165,7 +165,7 @@ end
 
 -- Remove an ended job and all that points to it.
 local function forget(id)
-  local status, tags, idempotency, letter = fields(id, 'status', 'tags', 'idempotency', 'letter')
+  local status, created, tags, idempotency, letter = fields(id, 'status', 'created', 'tags', 'idempotency', 'letter')
   for _, tag in ipairs(tags and cjson.decode(tags) or {}) do redis.call('ZREM', TAG .. tag, id) end
   if idempotency and redis.call('GET', idempotency) == id then redis.call('DEL', idempotency) end
   if letter then redis.call('XDEL', DEAD, letter) end
@@ -173,5 +173,5 @@ local function forget(id)
   redis.call('ZREM', STATUS .. status, id)
   redis.call('ZREM', EXPIRY, id)
   redis.call('DEL', JOB .. id)
-  redis.call('SADD', LITTER, id)
+  redis.call('SADD', LITTER, id .. ':' .. created)
 end

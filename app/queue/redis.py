@@ -25,6 +25,7 @@ from app.queue.base import (
     BeatAnswer,
     Claim,
     DeadLetter,
+    Forgotten,
     IdempotencyConflict,
     JobRunning,
     NewJob,
@@ -196,14 +197,17 @@ class RedisQueue:
             await self._redis.unlink(*(self._keys(Key.BLOB, name) for name in blobs))
         return before
 
-    async def litter(self, limit: int = 100) -> builtins.list[str]:
+    async def litter(self, limit: int = 100) -> builtins.list[Forgotten]:
         """Forgotten jobs whose files may still lie in the storage. Delete those, then say so by `cleaned`."""
-        return cast(builtins.list[str], await self._redis.srandmember(self._keys(Key.LITTER), limit))
+        found = cast(builtins.list[str], await self._redis.srandmember(self._keys(Key.LITTER), limit))
+        parts = [entry.rpartition(":") for entry in found]
+        return [(job_id, int(created)) for job_id, _, created in parts]
 
-    async def cleaned(self, job_ids: Sequence[str]) -> None:
+    async def cleaned(self, jobs: Sequence[Forgotten]) -> None:
         """The files of these forgotten jobs are deleted."""
-        if job_ids:
-            await self._redis.srem(self._keys(Key.LITTER), *job_ids)
+        if jobs:
+            entries = [f"{job_id}:{created}" for job_id, created in jobs]
+            await self._redis.srem(self._keys(Key.LITTER), *entries)
 
     # What workers do
 

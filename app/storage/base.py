@@ -29,21 +29,26 @@ class Storage(Protocol):
         ...
 
 
-def image_key(job_id: str, attempt: int, index: int) -> str:
-    """Where picture `index` of an attempt lies; a stale attempt never overwrites a newer one."""
-    return f"results/{job_id}/{attempt}/{index}.png"
+def job_prefix(job_id: str, created_at_ms: int) -> str:
+    """Everything of a job lies under it, and nothing of another that a client gave the same id later."""
+    return f"results/{job_id}/{created_at_ms}/"
 
 
-def trace_key(job_id: str, attempt: int) -> str:
-    """Where the trace of an attempt lies."""
-    return f"results/{job_id}/{attempt}/trace.json"
+def image_key(prefix: str, sha256: str) -> str:
+    """Where a picture of the job lies, by its content: a worker that comes late can overwrite nothing."""
+    return f"{prefix}{sha256}.png"
 
 
 def init_key(job_id: str, reference: str) -> str:
     """Where the picture that a job starts from lies; `reference` is `sha256:` and its digest."""
-    return f"results/{job_id}/init/{reference.removeprefix('sha256:')}.png"
+    return f"{init_prefix(job_id)}{reference.removeprefix('sha256:')}.png"
 
 
-def job_prefix(job_id: str) -> str:
-    """Everything of a job lies under it."""
-    return f"results/{job_id}/"
+def init_prefix(job_id: str) -> str:
+    """What a job starts from lies under it: it is stored before there is a job."""
+    return f"results/{job_id}/init/"
+
+
+def trace_key(prefix: str, sha256: str) -> str:
+    """Where a trace lies, likewise."""
+    return f"{prefix}{sha256}.json"

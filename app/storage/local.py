@@ -81,6 +81,8 @@ class LocalStorage:
             return 0
         files = sum(1 for found in path.rglob("*") if found.is_file())
         shutil.rmtree(path)
+        with suppress(OSError):  # other things lie there
+            path.parent.rmdir()
         return files
 
     def _check(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from app.storage.base import Storage, image_key, job_prefix, trace_key
 from app.storage.local import LocalStorage
 
+A = job_prefix("a", 1)
 MAKE: dict[str, Callable[[Path], Storage]] = {"local": LocalStorage}
 
 
@@ -18,9 +19,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 async def test_what_is_put_is_got(storage: Storage) -> None:
     data = bytes(range(256)) * 100
-    await storage.put(image_key("a", 1, 0), data)
-    assert await storage.get(image_key("a", 1, 0)) == data
-    assert await storage.get(image_key("a", 2, 0)) is None
+    await storage.put(image_key(A, "aa"), data)
+    assert await storage.get(image_key(A, "aa")) == data
+    assert await storage.get(image_key(A, "bb")) is None
     assert await storage.get("results/a") is None
     await storage.put("empty", b"")
     assert await storage.get("empty") == b""
@@ -33,12 +34,15 @@ async def test_the_same_again_leaves_one_object(storage: Storage) -> None:
 
 
 async def test_a_prefix_is_deleted_with_all_below_it_and_nothing_else(storage: Storage) -> None:
-    for key in (image_key("a", 1, 0), image_key("a", 2, 0), trace_key("a", 2), image_key("ab", 1, 0)):
+    later, other = job_prefix("a", 10), job_prefix("ab", 1)
+    for key in (image_key(A, "aa"), image_key(A, "bb"), trace_key(A, "cc")):
         await storage.put(key, b"1")
-    assert await storage.delete_prefix(job_prefix("a")) == 3
-    assert await storage.get(trace_key("a", 2)) is None
-    assert await storage.get(image_key("ab", 1, 0)) == b"1"
-    assert await storage.delete_prefix(job_prefix("a")) == 0
+    for prefix in (later, other):
+        await storage.put(image_key(prefix, "aa"), b"2")
+    assert await storage.delete_prefix(A) == 3
+    assert await storage.get(trace_key(A, "cc")) is None
+    assert await storage.get(image_key(later, "aa")) == await storage.get(image_key(other, "aa")) == b"2"
+    assert await storage.delete_prefix(A) == 0
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/", "./a", "a\\b", "a\0b"])

@@ -71,7 +71,8 @@ async def test_a_worker_that_lost_its_lease_drops_the_work(
     assert await eventually(dropped)
     assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 2)
     assert await queue.get("a") == record
-    assert await storage.get("results/a/1/0.png") is None
+    assert record.result is not None
+    assert await storage.get(record.result.images[0].key)
 
 
 async def test_a_worker_stops_when_its_parent_is_gone(

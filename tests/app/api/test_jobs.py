@@ -12,7 +12,7 @@ import pytest
 from app.jobs import ImageResult, JobResult, Nfe, Timings
 from app.queue.redis import RedisQueue
 from app.settings import Settings
-from app.storage.base import image_key
+from app.storage.base import image_key, job_prefix
 from app.storage.local import LocalStorage
 from app.storage.png import encode_png, read_png
 
@@ -25,9 +25,9 @@ async def work_once(settings: Settings) -> str:
     queue, storage = RedisQueue.connect(settings), LocalStorage(settings.data_dir)
     (claim,) = await queue.claim("worker-1", ["emoji", "toy"], 8)
     data = encode_png(np.full((64, 64, 3), 200, np.uint8), claim.resolved)
-    key = image_key(claim.id, claim.attempt, 0)
-    await storage.put(key, data)
     sha = hashlib.sha256(data).hexdigest()
+    key = image_key(job_prefix(claim.id, claim.created_at_ms), sha)
+    await storage.put(key, data)
     image = ImageResult(
         index=0,
         seed=claim.resolved.seeds[0],

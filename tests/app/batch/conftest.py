@@ -13,7 +13,7 @@ from app.batch import BatchClient
 from app.jobs import ImageResult, JobError, JobResult, Nfe, Timings
 from app.queue.base import Claim, JobQueue
 from app.settings import Settings
-from app.storage.base import image_key
+from app.storage.base import image_key, job_prefix
 from app.storage.local import LocalStorage
 from app.storage.png import encode_png
 
@@ -52,9 +52,10 @@ def hands(queue: JobQueue, settings: Settings) -> Hands:
             return
         images: list[ImageResult] = []
         for index, seed in enumerate(claim.resolved.seeds):
-            png, key = picture(seed, claim.resolved.prompt), image_key(claim.id, claim.attempt, index)
-            await storage.put(key, png)
+            png = picture(seed, claim.resolved.prompt)
             digest = hashlib.sha256(png).hexdigest()
+            key = image_key(job_prefix(claim.id, claim.created_at_ms), digest)
+            await storage.put(key, png)
             images.append(
                 ImageResult(
                     index=index,
