@@ -106,6 +106,8 @@ def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str
         tags=spec.tags,
         metadata=spec.metadata,
         idempotency_key=idempotency_key,
+        delay_s=spec.delay_s,
+        deadline_s=spec.deadline_s,
     )
     return replace(job, cost=float(job.rows * CARDS[resolved.sampler].rows(resolved.steps_run)))
 

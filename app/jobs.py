@@ -91,6 +91,13 @@ class JobSpec(Asked):
     metrics: list[str] = Field(default_factory=lambda: ["basic"], max_length=20)
     preview_every: int = Field(0, ge=0, description="a preview each so many steps; 0 for none")
     priority: Priority = "normal"
+    delay_s: float = Field(0, ge=0, le=30 * 86_400, description="begin so many seconds later at the earliest")
+    deadline_s: float | None = Field(
+        None, gt=0, le=30 * 86_400, description="a job that still waits after so many seconds ends as expired"
+    )
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue", description="what becomes of it when a client that waits for it hangs up"
+    )
     tags: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list[str], max_length=16)
     metadata: dict[str, str] = Field(default_factory=dict[str, str], max_length=16)
 
@@ -198,6 +205,15 @@ class JobError(Wire):
     retryable: bool = False
 
 
+class FailedAttempt(Wire):
+    """An attempt that came to nothing."""
+
+    attempt: int
+    at_ms: int
+    worker: str
+    error: JobError
+
+
 class JobRecord(Wire):
     """A job as the queue keeps it: the truth that answers and events are made from."""
 
@@ -214,10 +230,14 @@ class JobRecord(Wire):
     max_attempts: int = 3
     worker_id: str | None = None
     cancel_requested: bool = False
+    errors: list[FailedAttempt] = Field(default_factory=list[FailedAttempt])
+    """Why attempts failed, the first one first."""
     created_at_ms: int
     started_at_ms: int | None = None
     completed_at_ms: int | None = None
     expires_at_ms: int | None = None
+    deadline_at_ms: int | None = None
+    """When it expires if it still waits then."""
     progress: Progress = Field(default_factory=Progress)
     result: JobResult | None = None
     error: JobError | None = None

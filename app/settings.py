@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(
         default=0, ge=0, description="predicted wait in line beyond which a job is refused (503); 0: never"
     )
+    max_queued_per_model: int | None = Field(
+        default=None, ge=1, description="open jobs of a model before 503; None: no bound but max_queued"
+    )
+    max_queued_per_client: int | None = Field(
+        default=None, ge=1, description="open jobs of a client before 429; None: no bound but max_queued"
+    )
 
     max_rows: int = Field(default=16, ge=1, description="network rows per forward")
     policy: Literal["fifo", "srpt"] = Field(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import Request
 from pydantic import BaseModel
 
-from app.jobs import RUNNING, JobError, JobRecord, JobStatus, Nfe, Resolved, Stage, Timings
+from app.jobs import RUNNING, FailedAttempt, JobError, JobRecord, JobStatus, Nfe, Resolved, Stage, Timings
 
 
 class ProgressAnswer(BaseModel):
@@ -66,6 +66,7 @@ class JobAnswer(BaseModel):
     warnings: list[str]
     ran: dict[str, Any]
     error: JobError | None
+    errors: list[FailedAttempt]
     tags: list[str]
     metadata: dict[str, str]
     last_event_id: str
@@ -119,6 +120,7 @@ def job_answer(
         warnings=result.warnings if result else [],
         ran=result.ran if result else {},
         error=record.error,
+        errors=record.errors,
         tags=record.tags,
         metadata=record.metadata,
         last_event_id=str(record.seq),

@@ -17,10 +17,16 @@ from starlette.exceptions import HTTPException
 
 from app.admission import Refused
 from app.faults import explain
-from app.queue.base import IdempotencyConflict, JobRunning, QueueFull
+from app.queue.base import Bound, IdempotencyConflict, JobRunning, QueueFull
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+FULL: dict[Bound, tuple[int, str]] = {
+    "queue": (503, "the queue is full"),
+    "model": (503, "too many jobs wait for this model"),
+    "client": (429, "you have as many open jobs as you may have"),
+}
+"""Status and reason, by the bound that was reached."""
 
 
 class Problem(Exception):
@@ -102,8 +108,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(QueueFull)
     async def on_full(request: Request, full: QueueFull) -> Response:
         headers = {"Retry-After": str(full.retry_after_s)}
-        detail = f"the queue is full; try again in {full.retry_after_s} s"
-        return answer(request, Problem(503, detail, code="queue_full", headers=headers))
+        status, reason = FULL[full.of]
+        detail = f"{reason}; try again in {full.retry_after_s} s"
+        return answer(request, Problem(status, detail, code=f"{full.of}_full", headers=headers))
 
     @app.exception_handler(IdempotencyConflict)
     async def on_conflict(request: Request, _: IdempotencyConflict) -> Response:

@@ -129,11 +129,15 @@ async def _create(
     wait_s: float,
     key: str | None = None,
 ) -> JobAnswer:
+    if spec.on_disconnect == "cancel" and not wait_s:
+        detail = "on_disconnect 'cancel' is for a client that waits: send Prefer: wait=30, or leave it out"
+        raise Problem(422, detail, errors=[{"pointer": "/on_disconnect", "detail": detail}])
     record, created = await submit(lodestar, spec, job_id, key)
     response.headers["Location"] = job_url(request, record.id)
     if not created:
         response.headers["Idempotency-Replayed"] = "true"
-    record = await until_ended(lodestar, record, wait_s)
+    client = request if created and spec.on_disconnect == "cancel" else None
+    record = await until_ended(lodestar, record, wait_s, client)
     if record.status in TERMINAL:
         response.status_code = 200
     if wait_s:

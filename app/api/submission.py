@@ -64,10 +64,27 @@ async def _check_wait(lodestar: Service, resolved: Resolved) -> None:
         raise Problem(503, detail, code="overloaded", headers={"Retry-After": str(retry_s)})
 
 
-async def until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> JobRecord:
-    """The record as soon as the job has ended, or as it is after `wait_s` seconds."""
+async def until_ended(
+    lodestar: Service, record: JobRecord, wait_s: float, client: Request | None = None
+) -> JobRecord:
+    """The record as soon as the job has ended, or as it is after `wait_s` seconds.
+
+    `client`: the one whose hanging up meanwhile cancels the job.
+    """
     if wait_s <= 0 or record.status in TERMINAL:
         return record
+    if client is None:
+        return await _until_ended(lodestar, record, wait_s)
+    waiting = asyncio.create_task(_until_ended(lodestar, record, wait_s))
+    leaving = asyncio.create_task(hung_up(client))
+    await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    if not waiting.done():
+        await lodestar.queue.cancel(record.id)
+    return await waiting
+
+
+async def _until_ended(lodestar: Service, record: JobRecord, wait_s: float) -> JobRecord:
     deadline = asyncio.get_running_loop().time() + wait_s
     events = lodestar.queue.listen(record.id)
     record = await lodestar.queue.get(record.id) or record
@@ -88,13 +105,8 @@ async def succeeded(lodestar: Service, request: Request, spec: JobSpec, key: str
     If the client hangs up, or the job takes too long, it is canceled. Raises Problem, and what `submit` does.
     """
     record, created = await submit(lodestar, spec, None, key)
-    waiting = asyncio.create_task(until_ended(lodestar, record, lodestar.settings.sync_wait_s))
-    leaving = asyncio.create_task(hung_up(request))
-    await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    leaving.cancel()
-    if created and not waiting.done():
-        await lodestar.queue.cancel(record.id)
-    record = await waiting
+    client = request if created else None
+    record = await until_ended(lodestar, record, lodestar.settings.sync_wait_s, client)
     if record.status is JobStatus.SUCCEEDED:
         return record
     if created and record.status not in TERMINAL:

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from app.costs import Cost
-from app.jobs import JobError, JobEvent, JobRecord, JobResult, JobStatus, Progress, Resolved
+from app.jobs import FailedAttempt, JobError, JobEvent, JobRecord, JobResult, JobStatus, Progress, Resolved
+
+Bound = Literal["queue", "model", "client"]
 
 
 class QueueFull(Exception):
-    """No room: come back in `retry_after_s` seconds."""
+    """No room in the queue, for the model or for the client: come back in `retry_after_s` seconds."""
 
-    def __init__(self, retry_after_s: int = 5) -> None:
-        super().__init__("the queue is full")
+    def __init__(self, retry_after_s: int = 5, of: Bound = "queue") -> None:
+        super().__init__(f"the {of} has as many open jobs as it may have")
         self.retry_after_s = retry_after_s
+        self.of: Bound = of
 
 
 class IdempotencyConflict(Exception):
@@ -40,6 +43,8 @@ class NewJob:
     tags: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     idempotency_key: str | None = None
+    delay_s: float = 0.0
+    deadline_s: float | None = None
 
     @property
     def rows(self) -> int:
@@ -63,10 +68,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that failed for good. `errors`: {attempt, at_ms, worker, error} of each failed attempt."""
+    """A job that failed for good, and why each of its attempts did."""
 
     id: str
-    errors: list[dict[str, Any]]
+    errors: list[FailedAttempt]
 
 
 @dataclass(frozen=True, slots=True)

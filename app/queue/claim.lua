@@ -3,6 +3,7 @@
 local worker, room = ARGV[1], tonumber(ARGV[2])
 
 take_back(16)
+expire(64)
 wake(64)
 
 local function due_ms()
@@ -58,6 +59,7 @@ while true do
   if taken > 0 and taken + rows > room then break end
   taken = taken + rows
   redis.call('ZREM', line, id)
+  redis.call('ZREM', DEADLINES, id)
   redis.call('ZADD', LEASES, now + LEASE_MS, id)
   redis.call('HINCRBY', HELD, worker, 1)
   redis.call('HSET', JOB .. id, 'owner', worker, 'started', now)

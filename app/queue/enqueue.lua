@@ -1,13 +1,15 @@
--- A new job into the line: {'created', now} | {'known', id} | {'conflict', id} | {'full', seconds}
-local id, digest, idempotency, model, group, client, rows, share, resolved, input, tags, metadata = unpack(ARGV)
+-- A new job into the line: {'created', now} | {'known', id} | {'conflict', id} | {'full', seconds, of what}
+local id, digest, idempotency, model, group, client, rows, share, priority, delay_ms, deadline_ms, resolved, input,
+  tags, metadata = unpack(ARGV)
 
 local first = idempotency ~= '' and redis.call('GET', IDEMPOTENCY .. idempotency) or id
 local before = fields(first, 'digest')
 if before then return { before == digest and 'known' or 'conflict', first } end
-if open_jobs() >= MAX_QUEUED then return { 'full', retry_after_s() } end
+local full = bound_reached(model, client)
+if full then return { 'full', retry_after_s(), full } end
 
 redis.call('HSET', JOB .. id, 'status', S.QUEUED, 'model', model, 'group', group, 'client', client, 'rows', rows,
-  'share', share, 'score', fair_score(client, model, tonumber(share)), 'resolved', resolved, 'input', input,
+  'share', share, 'priority', priority, 'score', fair_score(client, priority, model, tonumber(share)), 'resolved', resolved, 'input', input,
   'digest', digest, 'created', now, 'attempt', 0, 'max', MAX_ATTEMPTS)
 if idempotency ~= '' then
   redis.call('SET', IDEMPOTENCY .. idempotency, id, 'PX', IDEMPOTENCY_TTL_MS)
@@ -20,7 +22,11 @@ if tags ~= '[]' then
 end
 redis.call('ZADD', INDEX, now_us, id)
 redis.call('ZADD', STATUS .. S.QUEUED, now_us, id)
-redis.call('HINCRBY', CLIENTS, client, 1)
-stand_in_line(id)
+if deadline_ms ~= '' then
+  redis.call('HSET', JOB .. id, 'deadline', now + deadline_ms)
+  redis.call('ZADD', DEADLINES, now + deadline_ms, id)
+end
+count_open(model, client, 1)
+if tonumber(delay_ms) > 0 then redis.call('ZADD', DELAYED, now + delay_ms, id) else stand_in_line(id) end
 tell(id, 'queued')
 return { 'created', now }

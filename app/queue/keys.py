@@ -7,8 +7,9 @@ too, and a job is reached by its id alone.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import get_args
 
-from app.jobs import JobStatus
+from app.jobs import JobStatus, Priority
 
 
 class Key(StrEnum):
@@ -28,6 +29,8 @@ class Key(StrEnum):
     """[model] zset: its groups, each with the score of its first job."""
     DELAYED = "delayed"
     """zset: ids that wait for a moment, by that moment in milliseconds."""
+    DEADLINES = "deadlines"
+    """zset: waiting ids that will expire, by that moment in milliseconds."""
     LEASES = "leases"
     """zset: ids in a worker's hands, by the end of the lease in milliseconds."""
     HELD = "held"
@@ -38,10 +41,12 @@ class Key(StrEnum):
     """[id] string: the worker that empties itself to run this suspect."""
     BELL = "bell:"
     """[model] list: wakes idle workers; a hint only."""
+    MODELS = "models"
+    """hash: model -> open jobs."""
     CLIENTS = "clients"
     """hash: client -> open jobs."""
     FAIR = "fair"
-    """hash: client -> score of its last job while it has open ones."""
+    """hash: `priority:client` -> score of the last such job while the client has open ones."""
     CLOCK = "clock"
     """string: virtual time, the score of the last job taken."""
     PACE = "pace"
@@ -75,7 +80,8 @@ class Keys:
 
 
 def prelude() -> str:
-    """The same names as Lua locals: each `Key`, and each status in the table `S`."""
+    """The same names as Lua locals: each `Key`, each status in the table `S`, and the PRIORITIES."""
     names = "".join(f"local {key.name} = KEYS[1] .. '{key}'\n" for key in Key)
     statuses = ", ".join(f"{status.name} = '{status}'" for status in JobStatus)
-    return f"{names}local S = {{{statuses}}}\n"
+    priorities = ", ".join(f"'{priority}'" for priority in get_args(Priority))
+    return f"{names}local S = {{{statuses}}}\nlocal PRIORITIES = {{{priorities}}}\n"

@@ -30,6 +30,22 @@ local function open_jobs()
   return redis.call('ZCARD', STATUS .. S.QUEUED) + redis.call('ZCARD', LEASES)
 end
 
+-- Add to the number of a model's and of a client's open jobs. Of a client without any nothing is kept.
+local function count_open(model, client, change)
+  if redis.call('HINCRBY', MODELS, model, change) <= 0 then redis.call('HDEL', MODELS, model) end
+  if redis.call('HINCRBY', CLIENTS, client, change) <= 0 then
+    redis.call('HDEL', CLIENTS, client)
+    for _, priority in ipairs(PRIORITIES) do redis.call('HDEL', FAIR, priority .. ':' .. client) end
+  end
+end
+
+-- Which bound keeps one more job out: 'queue', 'model', 'client' or nil.
+local function bound_reached(model, client)
+  if open_jobs() >= MAX_QUEUED then return 'queue' end
+  if tonumber(redis.call('HGET', MODELS, model) or 0) >= MAX_PER_MODEL then return 'model' end
+  if tonumber(redis.call('HGET', CLIENTS, client) or 0) >= MAX_PER_CLIENT then return 'client' end
+end
+
 -- How long until a tenth of the open jobs will be done, going by the pace of the last windows.
 local function retry_after_s()
   local rate = tonumber(redis.call('HGET', PACE, 'rate') or 0)
@@ -71,17 +87,20 @@ local function leave_line(id)
   local model, group = fields(id, 'model', 'group')
   redis.call('ZREM', WAITING .. model .. ':' .. group, id)
   redis.call('ZREM', DELAYED, id)
+  redis.call('ZREM', DEADLINES, id)
   rank(model, group)
 end
 
--- Self-clocked fair queueing: a job starts where its client's last one ends, or at the virtual time if that
--- is later, which is the lowest score that waits for the model. `share` is its cost / its priority's weight.
-local function fair_score(client, model, share)
+-- Self-clocked fair queueing: a job starts where the last one of its client and priority ends, or at the
+-- virtual time if that is later, which is the lowest score that waits for the model. `share` is its cost / its
+-- priority's weight; what waits grows older as the virtual time goes on, so nothing starves.
+local function fair_score(client, priority, model, share)
+  local flow = priority .. ':' .. client
   local head = redis.call('ZRANGE', GROUPS .. model, 0, 0, 'WITHSCORES')
   local virtual = tonumber(head[2] or redis.call('GET', CLOCK) or 0)
-  local last = tonumber(redis.call('HGET', FAIR, client) or 0)
+  local last = tonumber(redis.call('HGET', FAIR, flow) or 0)
   local score = math.max(virtual, last) + share
-  redis.call('HSET', FAIR, client, score)
+  redis.call('HSET', FAIR, flow, score)
   return score
 end
 
@@ -96,24 +115,22 @@ end
 
 -- The only way into a terminal status. Extra arguments are fields to set; `data` goes into the event.
 local function close(id, status, data, ...)
-  local from, owner, client = fields(id, 'status', 'owner', 'client')
+  local from, owner, client, model = fields(id, 'status', 'owner', 'client', 'model')
   if owner then unlease(id, owner) end
   redis.call('HSET', JOB .. id, 'by', owner or '', 'completed', now, 'expires', now + RESULT_TTL_MS, ...)
   redis.call('HDEL', JOB .. id, 'cancel')
   move(id, from, status)
   redis.call('ZADD', EXPIRY, now + RESULT_TTL_MS, id)
-  if redis.call('HINCRBY', CLIENTS, client, -1) <= 0 then
-    redis.call('HDEL', CLIENTS, client)
-    redis.call('HDEL', FAIR, client)
-  end
+  count_open(model, client, -1)
   count_completion()
   tell(id, ENDED[status], data)
 end
 
 -- Back from a worker into the line. `alone`: from now on it shares a worker with no other job.
 local function requeue(id, delay_ms, alone)
-  local from, owner = fields(id, 'status', 'owner')
+  local from, owner, deadline = fields(id, 'status', 'owner', 'deadline')
   unlease(id, owner)
+  if deadline then redis.call('ZADD', DEADLINES, deadline, id) end
   redis.call('HDEL', JOB .. id, 'started', 'progress')
   if alone then redis.call('HSET', JOB .. id, 'group', 'alone:' .. id) end
   move(id, from, S.QUEUED)
@@ -160,6 +177,14 @@ local function wake(limit)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, limit)) do
     redis.call('ZREM', DELAYED, id)
     stand_in_line(id)
+  end
+end
+
+-- End jobs that have waited for too long.
+local function expire(limit)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT', 0, limit)) do
+    leave_line(id)
+    close(id, S.EXPIRED)
   end
 end
 

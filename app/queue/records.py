@@ -51,6 +51,9 @@ def arguments(job: NewJob) -> list[str | int | float]:
         job.client,
         job.rows,
         job.cost / WEIGHTS[job.resolved.priority],
+        job.resolved.priority,
+        round(job.delay_s * 1000),
+        round(job.deadline_s * 1000) if job.deadline_s is not None else "",
         job.resolved.model_dump_json(),
         compact(job.input),
         compact(list(job.tags)),
@@ -75,6 +78,7 @@ def fresh_record(job: NewJob, created_at_ms: int, max_attempts: int) -> JobRecor
         seq=1,
         max_attempts=max_attempts,
         created_at_ms=created_at_ms,
+        deadline_at_ms=None if job.deadline_s is None else created_at_ms + round(job.deadline_s * 1000),
     )
 
 
@@ -104,6 +108,8 @@ def record(job_id: str, fields: Mapping[str, str]) -> JobRecord:
         started_at_ms=number("started"),
         completed_at_ms=number("completed"),
         expires_at_ms=number("expires"),
+        deadline_at_ms=number("deadline"),
+        errors=json.loads(fields.get("errors", "[]")),
         progress=progress,
         result=JobResult.model_validate_json(fields["result"]) if "result" in fields else None,
         error=JobError.model_validate_json(fields["error"]) if "error" in fields else None,

@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 
-from app.jobs import JobError, JobEvent, JobRecord, JobResult, JobStatus, Resolved
+from app.jobs import FailedAttempt, JobError, JobEvent, JobRecord, JobResult, JobStatus, Resolved
 from app.queue import registry
 from app.queue.base import (
     Beat,
@@ -60,6 +60,8 @@ class RedisQueue:
         result_ttl_s: int = 7 * 86_400,
         idempotency_ttl_s: int = 86_400,
         max_queued: int = 10_000,
+        max_queued_per_model: int | None = None,
+        max_queued_per_client: int | None = None,
     ) -> None:
         timeouts: dict[str, Any] = {
             "socket_timeout": SOCKET_S,
@@ -82,6 +84,8 @@ class RedisQueue:
             RESULT_TTL_MS=result_ttl_s * 1000,
             IDEMPOTENCY_TTL_MS=idempotency_ttl_s * 1000,
             MAX_QUEUED=max_queued,
+            MAX_PER_MODEL=max_queued_per_model or max_queued,
+            MAX_PER_CLIENT=max_queued_per_client or max_queued,
         )
         self._scripts = {name: self._redis.register_script(text) for name, text in texts.items()}
 
@@ -99,6 +103,8 @@ class RedisQueue:
             result_ttl_s=settings.result_ttl_s,
             idempotency_ttl_s=settings.idempotency_ttl_s,
             max_queued=settings.max_queued,
+            max_queued_per_model=settings.max_queued_per_model,
+            max_queued_per_client=settings.max_queued_per_client,
         )
 
     # What clients do
@@ -133,7 +139,7 @@ class RedisQueue:
             case "conflict", _:
                 raise IdempotencyConflict("the idempotency key or job id was used with another request")
             case _:
-                raise QueueFull(int(answer[1]))
+                raise QueueFull(int(answer[1]), answer[2])
 
     async def get(self, job_id: str) -> JobRecord | None:
         """The record. A `listen` that began before it hears of every later change."""
@@ -176,7 +182,7 @@ class RedisQueue:
         """Queue an ended job again."""
         answer = await self._run("retry", [job_id])
         if answer[0] == "full":
-            raise QueueFull(int(answer[1]))
+            raise QueueFull(int(answer[1]), answer[2])
         return await self.get(job_id)
 
     async def dead_letters(self, limit: int = 100) -> builtins.list[DeadLetter]:
@@ -185,7 +191,10 @@ class RedisQueue:
             builtins.list[tuple[str, dict[str, str]]],
             await self._redis.xrevrange(self._keys(Key.DEAD), count=limit),
         )
-        return [DeadLetter(fields["id"], json.loads(fields["errors"])) for _, fields in entries]
+        return [
+            DeadLetter(fields["id"], [FailedAttempt(**one) for one in json.loads(fields["errors"])])
+            for _, fields in entries
+        ]
 
     async def delete(self, job_id: str) -> JobRecord | None:
         """Forget a job and its short-lived bytes; its record as it was."""

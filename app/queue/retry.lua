@@ -1,15 +1,17 @@
--- An ended job into the line again, with its full number of attempts: {'ok'} | {'open'} | {'none'} | {'full', s}
+-- An ended job into the line again, with its full number of attempts: {'ok'} | {'open'} | {'none'} | {'full', s, of what}
 -- `attempt` counts on, so that what an older attempt stored is never overwritten.
 local id = ARGV[1]
-local status, client, model, share, attempt, letter = fields(id, 'status', 'client', 'model', 'share', 'attempt', 'letter')
+local status, client, priority, model, share, attempt, letter =
+  fields(id, 'status', 'client', 'priority', 'model', 'share', 'attempt', 'letter')
 if not status then return { 'none' } end
 if not ENDED[status] then return { 'open' } end
-if open_jobs() >= MAX_QUEUED then return { 'full', retry_after_s() } end
+local full = bound_reached(model, client)
+if full then return { 'full', retry_after_s(), full } end
 if letter then redis.call('XDEL', DEAD, letter) end
-redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter')
-redis.call('HSET', JOB .. id, 'max', attempt + MAX_ATTEMPTS, 'score', fair_score(client, model, tonumber(share)))
+redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter', 'deadline')
+redis.call('HSET', JOB .. id, 'max', attempt + MAX_ATTEMPTS, 'score', fair_score(client, priority, model, tonumber(share)))
 redis.call('ZREM', EXPIRY, id)
-redis.call('HINCRBY', CLIENTS, client, 1)
+count_open(model, client, 1)
 move(id, status, S.QUEUED)
 stand_in_line(id)
 tell(id, 'queued')

@@ -62,7 +62,7 @@ async def test_a_job_kills_every_worker_that_takes_it(open_site: Callable[..., S
     assert outcome.ends == {JobStatus.SUCCEEDED: 6, JobStatus.FAILED: 1}
     (letter,) = await site.queue.dead_letters()
     assert letter.id == poison
-    assert [error["error"]["code"] for error in letter.errors] == ["worker_lost"] * 3
+    assert [failed.error.code for failed in letter.errors] == ["worker_lost"] * 3
 
 
 async def test_an_answer_to_a_claim_is_lost(site: Site) -> None:

@@ -182,6 +182,8 @@ async def check_invariant(redis: Redis, keys: Keys) -> None:
 
     held: Counter[str] = Counter()
     clients: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    expiring = set(await redis.zrange(keys(Key.DEADLINES), 0, -1))
     ids = set(await redis.zrange(keys(Key.INDEX), 0, -1))
     for job_id in ids:
         job = await redis.hgetall(keys(Key.JOB, job_id))
@@ -195,10 +197,14 @@ async def check_invariant(redis: Redis, keys: Keys) -> None:
             held[job["owner"]] += 1
         if status not in TERMINAL:
             clients[job["client"]] += 1
+            models[job["model"]] += 1
+        assert (job_id in expiring) == ("deadline" in job and status == JobStatus.QUEUED)
     assert set(places) <= ids
     assert {w: int(n) for w, n in (await redis.hgetall(keys(Key.HELD))).items()} == dict(held)
     assert {c: int(n) for c, n in (await redis.hgetall(keys(Key.CLIENTS))).items()} == dict(clients)
-    assert set(await redis.hkeys(keys(Key.FAIR))) <= set(clients)
+    assert {m: int(n) for m, n in (await redis.hgetall(keys(Key.MODELS))).items()} == dict(models)
+    flows = await redis.hkeys(keys(Key.FAIR))
+    assert {flow.partition(":")[2] for flow in flows} <= set(clients)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -224,6 +230,8 @@ async def test_any_order_of_operations_keeps_the_invariant(
                     client=f"c{chance.randrange(3)}",
                     group=f"g{chance.randrange(3)}",
                     priority=chance.choice(["batch", "interactive"]),
+                    delay_s=chance.choice([0, 0, 0.005]),
+                    deadline_s=chance.choice([None, None, 0.01, 60]),
                 )
                 await queue.enqueue_many([job])
             case 1:
@@ -254,6 +262,6 @@ async def test_any_order_of_operations_keeps_the_invariant(
             await check_invariant(redis, keys)
             for job in (await queue.list(limit=100, status=TERMINAL)).records:
                 assert ended.setdefault(job.id, job) == job, "an ended job has changed"
-    assert len({job.status for job in ended.values()}) == 3, "the walk has seen every ending"
+    assert {job.status for job in ended.values()} == TERMINAL, "the walk has seen every ending"
     for queue in queues:
         await queue.close()
