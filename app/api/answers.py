@@ -51,6 +51,7 @@ class JobAnswer(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     expires_at: datetime | None
+    deadline_at: datetime | None
     queue_position: int | None
     eta_ms: int | None
     progress: ProgressAnswer
@@ -102,6 +103,7 @@ def job_answer(
         started_at=_time(record.started_at_ms),
         completed_at=_time(record.completed_at_ms),
         expires_at=_time(record.expires_at_ms),
+        deadline_at=_time(record.deadline_at_ms),
         queue_position=position,
         eta_ms=eta_ms if (left := left_ms(record)) is None else left,
         progress=ProgressAnswer(**record.progress.model_dump(), fraction=record.progress.fraction),

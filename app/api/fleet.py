@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from app.api.catalogue import Listed
@@ -21,6 +21,18 @@ async def get_queue(lodestar: Lodestar) -> dict[str, Any]:
     """How many jobs wait and run, and how many may be open at once."""
     depth = await lodestar.queue.depth()
     return {"object": "queue", **depth, "max_queued": lodestar.settings.max_queued}
+
+
+@router.get("/v1/queue/dead")
+async def list_dead(lodestar: Lodestar, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Listed:
+    """The jobs that failed for good, the latest first, with every failed attempt; `retry` takes one out."""
+    letters = await lodestar.queue.dead_letters(limit)
+    return Listed(
+        data=[
+            {"object": "dead_letter", "id": letter.id, "errors": [one.model_dump() for one in letter.errors]}
+            for letter in letters
+        ]
+    )
 
 
 @router.get("/v1/workers")

@@ -44,6 +44,7 @@ async def test_the_server_is_killed_and_started_again(site: Site, times: int) ->
     assert outcome.ends == {JobStatus.SUCCEEDED: 20 * times}
 
 
+@pytest.mark.slow
 async def test_the_network_between_worker_and_server_fails(site: Site) -> None:
     proxy = Proxy(site.server_socket)
     far = await proxy.start()

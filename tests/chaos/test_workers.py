@@ -16,7 +16,13 @@ from tests.chaos.site import Site
 pytestmark = pytest.mark.timeout(200)
 
 
-@pytest.mark.parametrize("moment", get_args(Moment))
+SHORT = ("mid-run", "stored")
+"""Moments that `make test` tries too."""
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=[] if m in SHORT else pytest.mark.slow) for m in get_args(Moment)]
+)
 async def test_a_worker_is_killed(site: Site, moment: Moment) -> None:
     await site.submit(6)
     victim = site.worker(Faults(die=moment))
@@ -73,6 +79,7 @@ async def test_an_answer_to_a_claim_is_lost(site: Site) -> None:
     assert outcome.again, "what was leased by the lost answer is delivered once more"
 
 
+@pytest.mark.slow
 async def test_clocks_disagree_by_a_minute(site: Site) -> None:
     await site.submit(12)
     for clock_s in (60, -60):
@@ -83,6 +90,7 @@ async def test_clocks_disagree_by_a_minute(site: Site) -> None:
     assert outcome.ends == {JobStatus.SUCCEEDED: 12}
 
 
+@pytest.mark.slow
 async def test_workers_are_replaced_one_by_one(site: Site) -> None:
     """A rolling restart: nothing is lost, and no job loses an attempt by it."""
     old = [site.worker(), site.worker()]

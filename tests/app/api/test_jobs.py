@@ -9,12 +9,14 @@ import httpx
 import numpy as np
 import pytest
 
-from app.jobs import ImageResult, JobResult, Nfe, Timings
+from app.api.main import create_app
+from app.jobs import ImageResult, JobResult, JobStatus, Nfe, Timings
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import image_key, job_prefix
 from app.storage.local import LocalStorage
 from app.storage.png import encode_png, read_png
+from tests.queued import CRASH, REFUSAL
 
 APPLE = {"prompt": "a red apple, 3d", "seeds": [1], "guidance": {"method": "cfg", "scale": 4}}
 ULID = "01M8BE1NP5XSNKAX2H891ZCJ01"
@@ -296,3 +298,55 @@ async def test_deleting_deletes_the_files(api: httpx.AsyncClient, settings: Sett
     assert list(settings.data_dir.rglob("*.png"))
     await api.delete(f"/v1/jobs/{job_id}")
     assert not list(settings.data_dir.rglob("*.png"))
+
+
+async def test_a_client_that_hangs_up_cancels_its_job_where_it_said_so(
+    live: httpx.AsyncClient, queue: RedisQueue
+) -> None:
+    """Both hang up while they wait; only one of them wanted that to end its job."""
+    put = {"headers": {"Prefer": "wait=60"}, "timeout": 0.3}
+    for job_id, then in ((ULID, "continue"), (f"{ULID[:-1]}2", "cancel")):
+        with pytest.raises(httpx.ReadTimeout):
+            await live.put(f"/v1/jobs/{job_id}", json={**APPLE, "on_disconnect": then}, **put)
+    async with asyncio.timeout(20):
+        while (await queue.depth())["queued"] > 1:
+            pass
+    page = await queue.list(order="asc")
+    assert [job.status for job in page.records] == [JobStatus.QUEUED, JobStatus.CANCELED]
+    refused = await live.post("/v1/jobs", json={**APPLE, "on_disconnect": "cancel"})
+    assert refused.status_code == 422
+    assert "Prefer: wait" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(("of", "status"), [("queue", 503), ("model", 503), ("client", 429)])
+async def test_who_finds_no_room_is_told_why_and_when_to_come_back(
+    settings: Settings, of: str, status: int
+) -> None:
+    bound = "max_queued" if of == "queue" else f"max_queued_per_{of}"
+    app = create_app(settings.model_copy(update={bound: 1}))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://lodestar.test") as api,
+    ):
+        assert (await api.post("/v1/jobs", json=APPLE)).status_code == 202
+        full = await api.post("/v1/jobs", json=APPLE)
+    assert full.status_code == status
+    assert int(full.headers["Retry-After"]) >= 1
+    assert full.json()["error"]["code"] == f"{of}_full"
+
+
+async def test_time_and_failures_of_a_job_are_told(api: httpx.AsyncClient, queue: RedisQueue) -> None:
+    job = (await api.post("/v1/jobs", json={**APPLE, "deadline_s": 60, "delay_s": 3600})).json()
+    assert job["deadline_at"] > job["created_at"]
+    assert (await queue.claim("w", ["emoji"], 8)) == []
+    failed = (await api.post("/v1/jobs", json=APPLE)).json()
+    await queue.claim("w", ["emoji"], 8)
+    await queue.fail("w", failed["id"], CRASH)
+    (attempt,) = (await api.get(f"/v1/jobs/{failed['id']}")).json()["errors"]
+    assert (attempt["attempt"], attempt["error"]["code"]) == (1, "internal_error")
+    await queue.claim("w", ["emoji"], 8)
+    await queue.fail("w", failed["id"], REFUSAL)
+    (letter,) = (await api.get("/v1/queue/dead")).json()["data"]
+    assert [one["error"]["code"] for one in letter["errors"]] == ["internal_error", "invalid_request"]
+    assert (await api.post(f"/v1/jobs/{letter['id']}/retry")).status_code == 202
+    assert (await api.get("/v1/queue/dead")).json()["data"] == []
