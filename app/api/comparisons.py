@@ -27,7 +27,7 @@ from app.comparison.store import Comparisons
 from app.jobs import TERMINAL, Asked
 from app.queue.base import QueueFull
 from app.queue.records import STATE_EVENT
-from app.storage.base import job_prefix
+from app.upkeep import remove
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
@@ -146,8 +146,8 @@ async def delete_comparison(lodestar: Lodestar, found: Found) -> Deleted:
         detail = "the comparison is still running; cancel it and delete it when it has stopped"
         raise Problem(409, detail, code="comparison_running")
     for cell in cells:
-        await lodestar.queue.delete(cell.place.job_id)
-        await lodestar.storage.delete_prefix(job_prefix(cell.place.job_id))
+        if (record := await lodestar.queue.delete(cell.place.job_id)) is not None:
+            await remove(lodestar.queue, lodestar.storage, [(record.id, record.created_at_ms)])
     await Comparisons(lodestar.storage).delete(found)
     return Deleted(id=found.id)
 

@@ -15,7 +15,7 @@ from app.api.deps import Service
 from app.api.errors import Problem
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus, Resolved
 from app.queue.base import IdempotencyConflict, NewJob, QueueFull
-from app.storage.base import job_prefix
+from app.storage.base import init_prefix
 
 CLIENTS_FAULT = {"invalid_request", "not_finite", "out_of_memory"}
 """Codes of failed jobs that the same request would fail with again."""
@@ -42,10 +42,10 @@ async def _enqueue(lodestar: Service, job: NewJob) -> tuple[JobRecord, bool]:
         record, created = await lodestar.queue.enqueue(job)
     except (QueueFull, IdempotencyConflict):
         if await lodestar.queue.get(job.id) is None:
-            await lodestar.storage.delete_prefix(job_prefix(job.id))
+            await lodestar.storage.delete_prefix(init_prefix(job.id))
         raise
     if record.id != job.id:
-        await lodestar.storage.delete_prefix(job_prefix(job.id))
+        await lodestar.storage.delete_prefix(init_prefix(job.id))
     return record, created
 
 
