@@ -23,6 +23,7 @@ from app.console import (
     read_settings,
     table,
 )
+from app.models import models
 from guidance import REGISTRY
 
 cli = typer.Typer(
@@ -33,6 +34,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(batch, name="batch")
+cli.add_typer(models, name="models")
 cli.command("compare", cls=Many)(compare)
 
 

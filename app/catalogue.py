@@ -16,6 +16,17 @@ from samplers.cards import CARDS, Family, problems
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class Lora(BaseModel):
+    """A LoRA that is added to a model's weights when it is loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="a folder, a file, or a hub id")
+    file: str | None = Field(None, description="which of its files")
+    revision: str | None = None
+    scale: float = 1.0
+
+
 class ModelCard(BaseModel):
     """One entry of `models.toml`, completed from the diffusers folder's own JSON where there is one."""
 
@@ -36,8 +47,28 @@ class ModelCard(BaseModel):
     sampler: str = "ddim"
     guidance: AnyGuidance | None = None
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = Field("auto", description="a torch device; auto: the first GPU, else the CPU")
+    scheduler: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="changes of the model's scheduler config"
+    )
+    without: list[str] = Field(
+        default_factory=list[str], description="optional parts of the pipeline to leave out"
+    )
+    loras: list[Lora] = Field(default_factory=list[Lora])
     extras: frozenset[str] = Field(frozenset({"grad"}), description="weak, classifier, controlnet, grad")
     options: dict[str, Any] = Field(default_factory=dict[str, Any], description="passed to the adapter")
+
+    def load_options(self, dtype: str = "auto", device: str = "auto") -> dict[str, Any]:
+        """What `samplers.models.load` is given beside the source; settings that are not "auto" come first."""
+        loras = [lora.model_dump(exclude={"revision"}) for lora in self.loras]
+        changes = {"scheduler": self.scheduler, "without": self.without, "loras": loras}
+        return {
+            "name": self.id,
+            "dtype": self.dtype if dtype == "auto" else dtype,
+            "device": self.device if device == "auto" else device,
+            **{name: value for name, value in changes.items() if value},
+            **self.options,
+        }
 
 
 class Catalogue(BaseModel):

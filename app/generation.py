@@ -15,6 +15,7 @@ from app.admission import Refused, resolve
 from app.calls import JobFields
 from app.catalogue import load_catalogue
 from app.client import ApiError, Client, Job, JobFailed, NoAnswer
+from app.hub import at_hand
 from app.jobs import JobSpec, JobStatus, Resolved
 from app.settings import Settings
 
@@ -110,17 +111,9 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
 
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
-    card = catalogue.models[spec.model]
-    dtype = card.dtype if settings.dtype == "auto" else settings.dtype
     try:
-        model = load(
-            card.source,
-            name=card.id,
-            dtype=dtype,
-            device=settings.device,
-            revision=card.revision,
-            **card.options,
-        )
+        card = at_hand(catalogue.models[spec.model])
+        model = load(card.source, **card.load_options(settings.dtype, settings.device))
         began = time.monotonic()
         done = _sampled(model, spec, fitted)
     except (ValueError, FileNotFoundError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def architecture(pipeline: str) -> Architecture:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"a {pipeline} is not supported; supported are: {known}")
     return ARCHITECTURES[pipeline]
+
+
+UNUSED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+"""Parts of a pipeline that sampling does without."""
+
+
+def parts_of(index: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, tuple[str, str]]:
+    """The parts that a `model_index.json` names, but those `without`: name -> (library, class)."""
+    named = {name: kind for name, kind in index.items() if isinstance(kind, list) and kind[0]}
+    return {name: (kind[0], kind[1]) for name, kind in named.items() if name not in UNUSED | set(without)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ class Model(Protocol):
         ...
 
     @property
+    def weights_bytes(self) -> int:
+        """What its weights take in memory."""
+        ...
+
+    @property
     def default_size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         ...

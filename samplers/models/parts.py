@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import diffusers as _diffusers
 import torch
 import transformers as _transformers
 
+from samplers.architectures import parts_of
+
 diffusers: Any = _diffusers  # both load lazily and are typed for neither their exports nor their arguments
 transformers: Any = _transformers
 
 Loading = Callable[[str, int, int], None]
 """Told before each part: its name, its place, how many there are."""
-
-UNUSED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-"""Parts that sampling does without; they are not loaded."""
 
 
 def load_pipeline(
@@ -27,7 +27,7 @@ def load_pipeline(
     dtype: str = "float32",
     device: str = "cpu",
     revision: str | None = None,
-    without: frozenset[str] = frozenset(),
+    without: Collection[str] = (),
     on_part: Loading | None = None,
 ) -> Any:
     """The pipeline that this `model_index.json` describes, on `device`, for inference.
@@ -35,13 +35,12 @@ def load_pipeline(
     `without`: optional parts to leave out, such as SD3's third text encoder. Only safetensors are read.
     ValueError where a part is of a library other than diffusers and transformers.
     """
-    kinds = {name: value for name, value in index.items() if isinstance(value, list)}
-    wanted = [name for name, kind in kinds.items() if kind[0] and name not in UNUSED | without]
-    parts: dict[str, Any] = dict.fromkeys(kinds)
-    for i, name in enumerate(wanted):
+    wanted = parts_of(index, without)
+    parts: dict[str, Any] = dict.fromkeys(name for name, kind in index.items() if isinstance(kind, list))
+    for i, (name, (library, class_name)) in enumerate(wanted.items()):
         if on_part is not None:
             on_part(name, i, len(wanted))
-        kind = _class_of(source, name, *kinds[name])
+        kind = _class_of(source, name, library, class_name)
         if issubclass(kind, torch.nn.Module):
             parts[name] = load_network(source, name, kind, dtype, device, revision)
         else:
@@ -66,6 +65,21 @@ def load_network(
     # Pixel by pixel: the layout in which convolutions are fastest from a few rows on, on GPUs and on CPUs.
     network = network.to(device, memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
+
+
+def fuse(pipeline: Any, loras: Sequence[Mapping[str, Any]]) -> None:
+    """Add LoRAs, each with `source`, `file` and `scale`, to the weights. ValueError says why if not."""
+    if not loras:
+        return
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ValueError(f"a {type(pipeline).__name__} takes no LoRA")
+    if importlib.util.find_spec("peft") is None:
+        raise ValueError("LoRAs need the package peft: pip install 'lodestar-diffusion[lora]'")
+    for lora in loras:
+        named = {"weight_name": lora["file"]} if lora.get("file") else {}
+        pipeline.load_lora_weights(lora["source"], **named)
+        pipeline.fuse_lora(lora_scale=lora.get("scale", 1.0))
+        pipeline.unload_lora_weights()
 
 
 def _class_of(source: str, name: str, library: str, kind: str) -> Any:

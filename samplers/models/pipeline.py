@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ from samplers.architectures import architecture, patch_of
 from samplers.cards import Family
 from samplers.models.autoencoder import Autoencoder, Pixels
 from samplers.models.base import Encoded
-from samplers.models.parts import Loading, load_network, load_pipeline
+from samplers.models.parts import Loading, fuse, load_network, load_pipeline
 
 CACHED_PROMPTS = 512
 
@@ -80,22 +80,24 @@ class PipelineModel:
         device: str = "cpu",
         revision: str | None = None,
         weak: str | Path | None = None,
-        without: Sequence[str] = (),
+        without: Collection[str] = (),
         scheduler: Mapping[str, Any] | None = None,
+        loras: Sequence[Mapping[str, Any]] = (),
         on_part: Loading | None = None,
     ) -> Self:
         """Load from a folder or hub id with this `model_index.json`.
 
         `weak`: the folder of a weaker denoiser; by default `<part>_weak` beside it. `without`: optional parts
-        of the pipeline to leave out. `scheduler`: changes of the scheduler's config.
+        of the pipeline to leave out. `scheduler`: changes of the scheduler's config. `loras`: what is added
+        to its weights, each with a `source` (a folder, file or hub id), a `file` in it and a `scale`.
         """
         part = architecture(index["_class_name"]).part
         if weak is None and (Path(source) / f"{part}_weak").is_dir():
             weak = Path(source) / f"{part}_weak"
         pipeline = load_pipeline(
-            source, index, dtype=dtype, device=device, revision=revision, without=frozenset(without),
-            on_part=on_part,
+            source, index, dtype=dtype, device=device, revision=revision, without=without, on_part=on_part
         )  # fmt: skip
+        fuse(pipeline, loras)
         if scheduler:
             pipeline.scheduler.register_to_config(**scheduler)
         kind = type(getattr(pipeline, part))
@@ -106,6 +108,13 @@ class PipelineModel:
     def factor(self) -> int:
         """Pixels per latent cell, times what the network itself halves or packs."""
         return self._cell_px * self._cells_per_patch
+
+    @property
+    def weights_bytes(self) -> int:
+        """What the weights of all its networks take in memory."""
+        networks = [*self._pipeline.components.values(), self._networks["weak"]]
+        weights = (one for net in networks if isinstance(net, torch.nn.Module) for one in net.parameters())
+        return sum(one.numel() * one.element_size() for one in weights)
 
     @property
     def default_size(self) -> tuple[int, int]:

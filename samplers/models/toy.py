@@ -56,6 +56,7 @@ class Toy:
     """
 
     extras = frozenset({"weak", "classifier", "grad"})
+    weights_bytes = 0
 
     def __init__(
         self,
