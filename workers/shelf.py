@@ -7,6 +7,7 @@ import threading
 import time
 
 from app.catalogue import Catalogue
+from app.hub import NotHere, at_hand
 from app.settings import Settings
 from samplers.models import load
 from samplers.models.base import Model
@@ -44,6 +45,8 @@ class Shelf:
             began = time.perf_counter()
             try:
                 self.loaded[model] = self._load(model)
+            except NotHere as error:  # somebody may fetch it while we run
+                raise ModelUnavailable(str(error)) from error
             except Exception as error:
                 log.exception("model %r could not be loaded and is not offered", model)
                 self.failed[model] = (
@@ -58,13 +61,5 @@ class Shelf:
     def _load(self, model: str) -> Model:
         if model not in self.catalogue.models:
             raise ValueError(f"there is no model {model!r} in the catalogue")
-        card = self.catalogue.models[model]
-        dtype = card.dtype if self._dtype == "auto" else self._dtype
-        return load(
-            card.source,
-            name=model,
-            dtype=dtype,
-            device=self._device,
-            revision=card.revision,
-            **card.options,
-        )
+        card = at_hand(self.catalogue.models[model])
+        return load(card.source, **card.load_options(self._dtype, self._device))

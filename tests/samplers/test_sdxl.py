@@ -9,6 +9,8 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 
 from guidance.base import Level
 from guidance.cfg import CFG
@@ -108,3 +110,25 @@ def test_an_autoencoder_with_mean_and_deviation_decodes_as_in_the_pipeline(tmp_p
     std, mean = torch.tensor([1.0, 2.0, 0.5, 1.5]), torch.tensor([0.1, -0.2, 0.3, 0.0])
     wanted = (z - mean.view(1, 4, 1, 1)) / std.view(1, 4, 1, 1) * reference.vae.config.scaling_factor
     torch.testing.assert_close(model.encode_images(picture), wanted)
+
+
+def test_a_lora_is_added_as_in_the_pipeline(model: StableDiffusionXL, tmp_path: Path) -> None:
+    """Of a tenth of its strength, and of none."""
+    trained = build("sdxl")
+    trained.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    trained.save_lora_weights(tmp_path / "lora", unet_lora_layers=get_peft_model_state_dict(trained.unet))
+    reference = build("sdxl")
+    reference.save_pretrained(tmp_path / "model")
+    reference.load_lora_weights(tmp_path / "lora")
+    reference.fuse_lora(lora_scale=0.1)
+    theirs = latents(reference, guidance_scale=5.0, num_inference_steps=2)
+    call: dict[str, Any] = {"guidance": CFG(scale=5), "sampler": "euler", "steps": 2, "seeds": [3], **SIZE}
+
+    def ours(scale: float) -> torch.Tensor:
+        lora = {"source": str(tmp_path / "lora"), "scale": scale}
+        return sample(load(tmp_path / "model", loras=[lora]), PROMPT, **call).latents
+
+    assert relative(ours(0.1), theirs) < 1e-4
+    plain = sample(model, PROMPT, **call).latents
+    assert relative(ours(0.0), plain) < 1e-4
+    assert relative(theirs, plain) > 1e-3

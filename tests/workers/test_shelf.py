@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from app.catalogue import Catalogue, ModelCard
 from app.settings import Settings
@@ -27,6 +28,18 @@ def test_a_model_that_cannot_be_loaded_is_not_offered_and_says_so_without_a_path
             shelf.get("gone")
     assert "secret" not in str(caught.value)
     assert shelf.offered == ["toy"]
+
+
+def test_a_model_that_is_not_here_yet_says_how_to_get_it_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    card = ModelCard(id="far", source="owner/far")
+    shelf = Shelf(Catalogue(models={"far": card}), Settings(device="cpu"))
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="get it with: lodestar models pull far"):
+            shelf.get("far")
+    assert shelf.offered == ["far"]
 
 
 def test_the_card_decides_the_precision_unless_the_settings_do(tmp_path: Path) -> None:
