@@ -137,7 +137,7 @@ Stage = Literal["queued", "loading", "encoding", "denoising", "decoding", "scori
 
 
 class Progress(Wire):
-    """How far a running job is. `step` counts all its images' denoising steps."""
+    """How far a running job is. `step` counts all its images' denoising steps; before, the model's parts."""
 
     step: int = 0
     total: int = 0

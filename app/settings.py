@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    model_memory_bytes: int | None = Field(
+        default=None, ge=1, description="beyond it, idle models make room for new ones; None keeps all"
+    )
     torch_threads: int = Field(default=0, ge=0, description="CPU threads per worker; 0 leaves torch's choice")
     drain_s: float = Field(default=20.0, ge=0, description="a worker told to stop finishes for this long")
 

@@ -76,6 +76,7 @@ class HeldJob:
         self._bench = bench
         self._on_room = on_room
         self._stage: Stage = "loading"
+        self._loaded: tuple[int, int] | None = None
         self._telemetry: Telemetry | None = None
         self._reported = Progress()
         self._previewing: asyncio.Task[None] | None = None
@@ -96,10 +97,24 @@ class HeldJob:
 
     async def work(self) -> JobResult:
         """Make and store all images. Raises what goes wrong; canceling it ends its runs before it returns."""
-        spec, loop = self._spec, asyncio.get_running_loop()
-        model, self._ms["load_ms"] = await loop.run_in_executor(
-            self._bench.loader, self._bench.shelf.get, spec.model
-        )
+        shelf, name = self._bench.shelf, self._spec.model
+        self._ms["load_ms"] = 0.0
+        while (model := shelf.borrow(name)) is None:  # a model that others need may make it go again
+            loop = asyncio.get_running_loop()
+            self._ms["load_ms"] += await loop.run_in_executor(
+                self._bench.loader, shelf.load, name, self._on_part
+            )
+        try:
+            return await self._work_with(model)
+        finally:
+            shelf.give_back(name)
+
+    def _on_part(self, part: str, place: int, count: int) -> None:
+        """Called by the loader's thread before each part of the model."""
+        self._loaded = (place, count)
+
+    async def _work_with(self, model: Model) -> JobResult:
+        spec = self._spec
         self._stage = "encoding"
         shape = model.latent_shape(spec.width, spec.height)
         plan = await asyncio.to_thread(
@@ -170,6 +185,9 @@ class HeldJob:
             await self._bench.queue.put_blob(f"trace:{self.id}", telemetry.trace())
 
     def _progress(self) -> Progress:
+        if self._stage == "loading" and self._loaded is not None:
+            step, total = self._loaded
+            return Progress(step=step, total=total, stage="loading")
         if self._telemetry is None:
             return Progress(total=len(self._spec.seeds) * self._spec.steps_run, stage=self._stage)
         return Progress(step=self._telemetry.done, total=self._telemetry.total, stage=self._stage)

@@ -100,7 +100,7 @@ class Worker:
         """Load the default model before work comes, so that the first job need not wait for it."""
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._loader, self._shelf.get, self._shelf.catalogue.default.id)
+            await loop.run_in_executor(self._loader, self._shelf.load, self._shelf.catalogue.default.id)
         except ModelUnavailable:
             log.warning("serving without the default model")
 

@@ -11,6 +11,7 @@ from samplers.architectures import architecture
 
 if TYPE_CHECKING:
     from samplers.models.base import Model
+    from samplers.models.parts import Loading
     from samplers.models.pipeline import PipelineModel
 
 
@@ -21,13 +22,15 @@ def load(
     dtype: str = "auto",
     device: str = "auto",
     revision: str | None = None,
+    on_part: Loading | None = None,
     **options: Any,
 ) -> Model:
     """Load a model from a diffusers folder, a hub id or "toy"; `options` go to its adapter.
 
     `dtype`: "float32", "float16", "bfloat16", or "auto" (float32 on a CPU, float16 on a GPU).
-    `device`: a torch device, or "auto" (the first GPU, else the CPU). Only safetensors are read, and no code
-    from the source is run. FileNotFoundError or ValueError say what to do.
+    `device`: a torch device, or "auto" (the first GPU, else the CPU). `on_part` is told before each part of
+    the pipeline is loaded. Only safetensors are read, and no code from the source is run. FileNotFoundError
+    or ValueError say what to do.
     """
     import torch
 
@@ -47,6 +50,7 @@ def load(
         dtype=dtype,
         device=device,
         revision=revision,
+        on_part=on_part,
         **options,
     )
 

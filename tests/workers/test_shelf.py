@@ -15,17 +15,45 @@ def shelf() -> Shelf:
 
 
 def test_a_model_is_loaded_once(shelf: Shelf) -> None:
-    model, load_ms = shelf.get("toy")
-    assert load_ms > 0
-    assert shelf.get("toy") == (model, 0.0)
-    assert shelf.loaded == {"toy": model}
+    assert shelf.borrow("toy") is None
+    assert shelf.load("toy") > 0
+    assert shelf.load("toy") == 0.0
+    assert shelf.borrow("toy") is shelf.loaded["toy"]
+
+
+def test_idle_models_make_room_the_least_recently_used_first(tiny_sd: Path) -> None:
+    cards = {name: ModelCard(id=name, source=str(tiny_sd)) for name in ("a", "b", "c", "d")}
+    size = sum(file.stat().st_size for file in tiny_sd.rglob("*.safetensors"))
+    shelf = Shelf(Catalogue(models=cards), Settings(device="cpu", model_memory_bytes=int(2.5 * size)))
+    parts: list[tuple[str, int, int]] = []
+    shelf.load("a", on_part=lambda *told: parts.append(told))
+    assert [place for _, place, _ in parts] == list(range(5))
+    assert {count for _, _, count in parts} == {5}
+    shelf.load("b")
+    assert shelf.borrow("a") is not None
+    shelf.load("c")
+    assert set(shelf.loaded) == {"a", "c"}
+    shelf.give_back("a")
+    shelf.load("d")
+    assert set(shelf.loaded) == {"c", "d"}
+    assert shelf.borrow("a") is None
+
+
+def test_what_is_borrowed_stays_even_where_that_exceeds_the_budget(tiny_sd: Path) -> None:
+    cards = {name: ModelCard(id=name, source=str(tiny_sd)) for name in ("a", "b")}
+    shelf = Shelf(Catalogue(models=cards), Settings(device="cpu", model_memory_bytes=1))
+    shelf.load("a")
+    held = shelf.borrow("a")
+    shelf.load("b")
+    assert shelf.loaded["a"] is held
+    assert "b" in shelf.loaded
 
 
 def test_a_model_that_cannot_be_loaded_is_not_offered_and_says_so_without_a_path(shelf: Shelf) -> None:
     assert shelf.offered == ["toy", "gone"]
     for _ in range(2):
         with pytest.raises(ModelUnavailable, match="'gone' could not be loaded") as caught:
-            shelf.get("gone")
+            shelf.load("gone")
     assert "secret" not in str(caught.value)
     assert shelf.offered == ["toy"]
 
@@ -38,7 +66,7 @@ def test_a_model_that_is_not_here_yet_says_how_to_get_it_and_is_tried_again(
     shelf = Shelf(Catalogue(models={"far": card}), Settings(device="cpu"))
     for _ in range(2):
         with pytest.raises(ModelUnavailable, match="get it with: lodestar models pull far"):
-            shelf.get("far")
+            shelf.load("far")
     assert shelf.offered == ["far"]
 
 
@@ -46,5 +74,6 @@ def test_the_card_decides_the_precision_unless_the_settings_do(tmp_path: Path) -
     card = ModelCard(id="toy", source="toy", dtype="float16")
     catalogue = Catalogue(models={"toy": card})
     for dtype, wanted in (("auto", "float16"), ("float32", "float32")):
-        model, _ = Shelf(catalogue, Settings(device="cpu", dtype=dtype)).get("toy")
-        assert str(model.dtype) == f"torch.{wanted}"  # type: ignore[attr-defined]
+        shelf = Shelf(catalogue, Settings(device="cpu", dtype=dtype))
+        shelf.load("toy")
+        assert str(shelf.loaded["toy"].dtype) == f"torch.{wanted}"  # type: ignore[attr-defined]
