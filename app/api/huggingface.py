@@ -34,9 +34,9 @@ class Parameters(Wire):
     height: int | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
-    scheduler: str | None = Field(None, description="a name of GET /v1/samplers, or diffusers' name")
+    scheduler: str | None = Field(default=None, description="a name of GET /v1/samplers, or diffusers' name")
     seed: Seed | None = None
-    guidance: AnyGuidance | None = Field(None, description="one of GET /v1/guidance")
+    guidance: AnyGuidance | None = Field(default=None, description="one of GET /v1/guidance")
     classes: list[str] | None = None
     metrics: list[str] | None = None
 
