@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from app.batch.command import batch
+from app.commands.keys import keys
 from app.comparison.command import Many, compare
 from app.console import (
     Catalogue,
@@ -35,6 +36,7 @@ cli = typer.Typer(
 )
 cli.add_typer(batch, name="batch")
 cli.add_typer(models, name="models")
+cli.add_typer(keys, name="keys")
 cli.command("compare", cls=Many)(compare)
 
 
@@ -48,7 +50,7 @@ def serve(
     catalogue: Catalogue = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (warning)")] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", envvar="LODESTAR_INSECURE", help="let everybody in the network in")
+        bool, typer.Option("--insecure", envvar="LODESTAR_INSECURE", help="ask nobody for an API key")
     ] = False,
 ) -> None:
     """Start API, queue and workers; stop them with Ctrl-C. Further settings: LODESTAR_* variables."""

@@ -12,6 +12,7 @@ clients only differ in how they send and wait. `BatchClient`, for very many, spe
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -230,5 +231,6 @@ class AsyncClient:
 
 
 def bearer(api_key: str | None) -> dict[str, str]:
-    """The header that carries a key."""
+    """The header that carries a key; without one, that of LODESTAR_API_KEY."""
+    api_key = api_key or os.environ.get("LODESTAR_API_KEY")
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -232,6 +232,8 @@ class JobRecord(Wire):
     cancel_requested: bool = False
     errors: list[FailedAttempt] = Field(default_factory=list[FailedAttempt])
     """Why attempts failed, the first one first."""
+    account: str | None = None
+    """The API key that it belongs to."""
     created_at_ms: int
     started_at_ms: int | None = None
     completed_at_ms: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,13 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(default=None, description="None starts the embedded server in data_dir")
     redis_prefix: str = Field(default="lodestar", pattern=r"^[A-Za-z0-9_-]{1,40}$")
     catalogue: Path | None = Field(default=None, description="models.toml; None offers the built-in models")
+    require_keys: bool | None = Field(
+        default=None, description="ask for an API key; None does so unless only this machine can reach `host`"
+    )
+    cors_origins: str = Field(
+        default="",
+        description="web origins, separated by blanks, whose pages may use the API; none by default",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     lease_ms: int = Field(default=15_000, ge=100)
@@ -76,6 +84,19 @@ class Settings(BaseSettings):
         return url
 
     @property
+    def keys_required(self) -> bool:
+        """Whether a request needs an API key."""
+        return not is_loopback(self.host) if self.require_keys is None else self.require_keys
+
+    @property
     def socket_path(self) -> Path:
         """The embedded server's unix socket."""
         return self.data_dir / "redis.sock"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

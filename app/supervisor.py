@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import os
 import signal
@@ -21,8 +20,9 @@ import uvicorn
 
 from app.api.main import create_app
 from app.catalogue import Catalogue, load_catalogue
+from app.keys import KeyStore
 from app.queue.embedded import NoServer, embedded_server
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 
 PARENT = "LODESTAR_PARENT_PID"
 """Tells a worker whose child it is, so that it stops when that one is gone."""
@@ -57,9 +57,11 @@ def serve(settings: Settings, say: Say, insecure: bool = False) -> int:
         catalogue = load_catalogue(settings.catalogue)
     except ValueError as error:
         raise CannotServe(f"the catalogue is wrong: {error}") from error
-    if not insecure and not is_loopback(settings.host):
+    if insecure:
+        settings = settings.model_copy(update={"require_keys": False})
+    if not (insecure or settings.keys_required or is_loopback(settings.host)):
         raise CannotServe(
-            f"anybody who reaches {settings.host} could use the service, as it has no authentication yet. "
+            f"anybody who reaches {settings.host} could use the service, as LODESTAR_REQUIRE_KEYS is off. "
             "Listen on 127.0.0.1, or add --insecure if the network itself keeps others out."
         )
     with ExitStack() as stack:
@@ -69,11 +71,26 @@ def serve(settings: Settings, say: Say, insecure: bool = False) -> int:
             url = settings.redis_url or stack.enter_context(embedded_server(settings.data_dir))
         except (NoServer, OSError) as error:
             raise CannotServe(f"the queue could not be started: {error}") from error
-        tell("queue", "a server of your own" if settings.redis_url else f"embedded, in {settings.data_dir}")
         running = settings.model_copy(
             update={"redis_url": url, "data_dir": settings.data_dir.resolve(), "port": port}
         )
+        if running.keys_required and not asyncio.run(_has_keys(running)):
+            place = "--redis-url ..." if settings.redis_url else f"--data-dir {settings.data_dir}"
+            raise CannotServe(
+                f"nobody could use the service: on {settings.host} it asks for API keys, and there are none. "
+                f"Make one with `lodestar keys create NAME {place}`, listen on 127.0.0.1, or add --insecure "
+                "if the network itself keeps others out."
+            )
+        tell("queue", "a server of your own" if settings.redis_url else f"embedded, in {settings.data_dir}")
         return asyncio.run(_serve(running, catalogue, listener, tell))
+
+
+async def _has_keys(settings: Settings) -> bool:
+    keys = KeyStore.connect(settings)
+    try:
+        return bool(await keys.all())
+    finally:
+        await keys.close()
 
 
 async def _serve(
@@ -131,15 +148,15 @@ async def _until_ready(
         if not settings.workers:
             tell("ready", f"{url}  (API only: jobs wait until you start a worker with `lodestar worker`)")
             return
-        workers = (await http.get("/v1/workers")).json()["data"]
-    offered = {model for worker in workers for model in worker["models"]}
+        offered = (await http.get("/readyz")).json()["models"]
     for model in catalogue.models:
         if model not in offered:
             tell("models", f"{model} could not be loaded; what the worker wrote above says why")
     tell("ready", url)
+    key = ' -H "Authorization: Bearer $LODESTAR_API_KEY"' if settings.keys_required else ""
     tell(
         "try",
-        f"curl -s {url}/v1/jobs -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\\n"
+        f"curl -s {url}/v1/jobs -H 'Content-Type: application/json' -H 'Prefer: wait=60'{key} \\\n"
         """  -d '{"prompt": "a red apple, 3d", "seeds": [1], "guidance": {"method": "cfg", "scale": 4}}'""",
     )
 
@@ -256,14 +273,6 @@ def environment(settings: Settings) -> dict[str, str]:
 def ended(code: int) -> str:
     """How a process ended, in words."""
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def own_url(settings: Settings) -> str:

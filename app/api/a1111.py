@@ -12,19 +12,19 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from app.admission import Refusal, Refused
 from app.api.answers import left_ms
-from app.api.deps import Lodestar, Service
+from app.api.deps import Lodestar, Service, service
 from app.api.errors import Problem
 from app.api.foreign import in_words_of, sampler_named, spec_of
 from app.api.submission import picture, succeeded
 from app.jobs import RUNNING, JobRecord, JobSpec, JobStatus, Wire
 from samplers.cards import CARDS
 
-router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
+router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], dependencies=[Depends(service)])
 
 TAG = "sdapi"
 """Marks the jobs that came this way, for `progress` and `interrupt`, which name none."""
@@ -273,5 +273,7 @@ async def set_options(lodestar: Lodestar, options: Override) -> dict[str, Any]:
 
 async def _running(lodestar: Service) -> list[JobRecord]:
     """The jobs that came this way and have not ended, the oldest first."""
-    page = await lodestar.queue.list(limit=100, order="asc", status={JobStatus.QUEUED, *RUNNING}, tag=TAG)
+    page = await lodestar.queue.list(
+        limit=100, order="asc", status={JobStatus.QUEUED, *RUNNING}, tag=TAG, account=lodestar.account
+    )
     return page.records

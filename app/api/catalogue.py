@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from app.api.deps import Lodestar
+from app.api.deps import Lodestar, service
 from app.api.errors import Problem
 from app.catalogue import Catalogue, ModelCard
 from app.scores import METRIC_CARDS
@@ -17,7 +17,7 @@ from guidance import REGISTRY, Guidance
 from guidance.base import Level, Step
 from samplers.cards import CARDS, problems
 
-router = APIRouter(prefix="/v1", tags=["catalogue"])
+router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(service)])
 
 LEVEL = Level(alpha=0.5**0.5, sigma=0.5**0.5, timestep=0)
 SOME_STEPS = [Step(index, 100, LEVEL, LEVEL) for index in range(100)]

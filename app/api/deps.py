@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Request, Security
+from fastapi.security import HTTPBearer
 from ulid import ULID
 
 from app.api.errors import Problem, not_found
 from app.catalogue import Catalogue
 from app.jobs import JobRecord
+from app.keys import ApiKey, KeyStore
 from app.outlook import Outlook
-from app.queue.base import JobQueue
+from app.queue.base import JobQueue, NewJob
 from app.settings import Settings
 from app.storage.base import Storage
 
@@ -24,21 +27,91 @@ MAX_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The running service."""
+    """The running service, as one caller has it. `key` is None where no key is asked for."""
 
     settings: Settings
     catalogue: Catalogue
     queue: JobQueue
     storage: Storage
     outlook: Outlook
+    keys: KeyStore
+    key: ApiKey | None = None
+
+    @property
+    def account(self) -> str | None:
+        """Whose jobs are seen; None for everybody's."""
+        return None if self.key is None or "admin" in self.key.scopes else self.key.id
+
+    def sees(self, record: JobRecord) -> bool:
+        """Whether a job is this caller's business."""
+        return self.account is None or record.account == self.account
+
+    def own(self, job: NewJob) -> NewJob:
+        """The job as this caller's: it waits in their line and counts against their limits."""
+        if self.key is None:
+            return job
+        ran, key = job.resolved, self.key
+        spent = ran.width * ran.height * ran.steps * len(ran.seeds)
+        budget = key.limits.pixel_steps
+        if budget is not None and spent > budget:
+            raise Problem(422, f"this takes {spent} pixel-steps; the key may use {budget} a day")
+        return replace(job, client=key.id, account=key.id, limits=self.limits(spent))
+
+    def limits(self, spent: int) -> dict[str, float]:
+        """What the caller's key may use, for a job that costs `spent` pixel-steps."""
+        return {} if self.key is None else {**self.key.limits.model_dump(exclude_none=True), "spent": spent}
 
 
-def service(request: Request) -> Service:
-    """The service that this application belongs to."""
+BEARER = HTTPBearer(
+    auto_error=False,
+    description="A key of `lodestar keys create`; not asked for while only this machine reaches it.",
+)
+
+
+def open_service(request: Request) -> Service:
+    """The service, for what everybody may see."""
     return request.app.state.service
 
 
+async def service(
+    request: Request,
+    _: Annotated[object, Security(BEARER)],
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Service:
+    """The service as the caller's key has it. 401 without a key where one is needed, 403 where it may not."""
+    lodestar = open_service(request)
+    if not lodestar.settings.keys_required:
+        return lodestar
+    key = await lodestar.keys.find(token(authorization))
+    if key is None:
+        detail = "send an API key: `Authorization: Bearer lds_...`; `lodestar keys create` makes one"
+        raise Problem(401, detail, code="invalid_api_key", headers={"WWW-Authenticate": CHALLENGE})
+    scope = "metrics" if request.url.path == "/metrics" else "read" if request.method == "GET" else "write"
+    if not {scope, "admin"} & set(key.scopes):
+        raise Problem(403, f"this key may not do that: it lacks the scope {scope!r}", code="scope_missing")
+    return replace(lodestar, key=key)
+
+
+CHALLENGE = 'Bearer realm="lodestar", Basic realm="lodestar", charset="UTF-8"'
+
+
+def token(authorization: str | None) -> str:
+    """The key in an Authorization header: a bearer token, or a password for those who know only these."""
+    scheme, _, value = (authorization or "").strip().partition(" ")
+    match scheme.casefold():
+        case "bearer":
+            return value.strip()
+        case "basic":
+            try:
+                return base64.b64decode(value, validate=True).decode().partition(":")[2]
+            except ValueError:
+                return ""
+        case _:
+            return ""
+
+
 Lodestar = Annotated[Service, Depends(service)]
+OpenLodestar = Annotated[Service, Depends(open_service)]
 
 
 def job_id(id: Annotated[str, Path(max_length=64, description="a ULID or UUID")]) -> str:
@@ -55,7 +128,7 @@ JobId = Annotated[str, Depends(job_id)]
 async def job(lodestar: Lodestar, id: JobId) -> JobRecord:
     """The record of the job in the path, or 404."""
     record = await lodestar.queue.get(id)
-    if record is None:
+    if record is None or not lodestar.sees(record):
         raise not_found(id)
     return record
 

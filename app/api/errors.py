@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from app.admission import Refused
 from app.faults import explain
-from app.queue.base import Bound, IdempotencyConflict, JobRunning, QueueFull
+from app.queue.base import Bound, IdempotencyConflict, JobRunning, LimitReached, QueueFull
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -27,6 +27,11 @@ FULL: dict[Bound, tuple[int, str]] = {
     "client": (429, "you have as many open jobs as you may have"),
 }
 """Status and reason, by the bound that was reached."""
+LIMITS = {
+    "per_minute": "has made as many jobs as it may in a minute",
+    "max_open": "has as many jobs waiting and running as it may",
+    "pixel_steps": "has used the pixel-steps that it may in a day",
+}
 
 
 class Problem(Exception):
@@ -111,6 +116,13 @@ def install(app: FastAPI) -> None:
         status, reason = FULL[full.of]
         detail = f"{reason}; try again in {full.retry_after_s} s"
         return answer(request, Problem(status, detail, code=f"{full.of}_full", headers=headers))
+
+    @app.exception_handler(LimitReached)
+    async def on_limit(request: Request, limit: LimitReached) -> Response:
+        seconds = limit.retry_after_s
+        headers = {"Retry-After": str(seconds), "RateLimit": f'"{limit.what}";r=0;t={seconds}'}
+        detail = f"this key {LIMITS[limit.what]}; try again in {seconds} s"
+        return answer(request, Problem(429, detail, code="rate_limit_exceeded", headers=headers))
 
     @app.exception_handler(IdempotencyConflict)
     async def on_conflict(request: Request, _: IdempotencyConflict) -> Response:

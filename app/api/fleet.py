@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from app.api.catalogue import Listed
-from app.api.deps import Lodestar
+from app.api.deps import Lodestar, OpenLodestar
 from app.api.errors import Problem
 
 router = APIRouter(tags=["fleet"])
@@ -58,7 +58,7 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(lodestar: Lodestar) -> dict[str, Any]:
+async def readyz(lodestar: OpenLodestar) -> dict[str, Any]:
     """Work would be done: the queue is reachable, a worker is alive, results can be stored. Else 503."""
     redis_ms = await lodestar.queue.ping()
     workers = await lodestar.queue.workers()
@@ -70,7 +70,8 @@ async def readyz(lodestar: Lodestar) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror or "unknown reason"
         raise Problem(503, f"results cannot be stored: {reason}", code="storage_unavailable") from None
-    return {"status": "ready", "workers": len(workers), "redis_ms": round(redis_ms, 2)}
+    models = sorted({model for worker in workers for model in worker.models})
+    return {"status": "ready", "workers": len(workers), "models": models, "redis_ms": round(redis_ms, 2)}
 
 
 @router.get("/metrics", response_class=Response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +17,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+SAFE = ("GET", "HEAD", "OPTIONS")
+BODILESS = (*SAFE, "DELETE")
 DOCS = ("/docs", "/redoc")
 """FastAPI's own pages; they load their scripts from elsewhere, so the strict policy is not theirs."""
 
@@ -23,9 +26,10 @@ DOCS = ("/docs", "/redoc")
 class Guard:
     """Pure ASGI, so that streams pass through as they are."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, origins: Collection[str] = ()) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,20 +46,33 @@ class Guard:
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
+                headers["Cross-Origin-Resource-Policy"] = "cross-origin" if self._origins else "same-origin"
                 if policy:
                     headers.setdefault("Content-Security-Policy", policy)
             await send(message)
 
         try:
+            self._refuse_other_sites(scope)
             body = await self._body(scope, receive)
         except Problem as problem:
             await answer(Request(scope), problem)(scope, receive, send_marked)
             return
         await self._app(scope, _replay(body, receive), send_marked)
 
+    def _refuse_other_sites(self, scope: Scope) -> None:
+        """A page of another site must not use the service behind its user's back. Raises Problem."""
+        headers = Headers(scope=scope)
+        if (
+            scope["method"] not in SAFE
+            and headers.get("sec-fetch-site") == "cross-site"
+            and headers.get("origin") not in self._origins
+        ):
+            detail = "pages of other sites may not use this service; LODESTAR_CORS_ORIGINS lets one in"
+            raise Problem(403, detail, code="cross_site")
+
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, if it is not too large."""
-        if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        if scope["method"] in BODILESS:
             return b""
         body = bytearray()
         more = True

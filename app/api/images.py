@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.api.deps import Job, JobId, Lodestar, Service
+from app.api.deps import Job, Lodestar, Service
 from app.api.errors import Problem
 from app.api.submission import picture
 from app.jobs import TERMINAL, JobRecord
@@ -51,11 +51,11 @@ async def get_image(
 
 
 @router.get("/{id}/images/{k}/preview", response_class=Response, responses=PNG)
-async def get_preview(lodestar: Lodestar, id: JobId, k: Index) -> Response:
+async def get_preview(lodestar: Lodestar, job: Job, k: Index) -> Response:
     """The latest preview of a running job's picture; it is kept for a minute."""
-    data = await lodestar.queue.get_blob(f"preview:{id}:{k}")
+    data = await lodestar.queue.get_blob(f"preview:{job.id}:{k}")
     if data is None:
-        raise Problem(404, f"there is no preview of image {k} of job {id} now", code="preview_not_found")
+        raise Problem(404, f"there is no preview of image {k} of job {job.id} now", code="preview_not_found")
     return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
 
 

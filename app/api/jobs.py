@@ -64,7 +64,9 @@ async def list_jobs(
 ) -> JobList:
     """Jobs by time of creation, newest first."""
     try:
-        page = await lodestar.queue.list(limit=limit, after=after, order=order, status=status, tag=tag)
+        page = await lodestar.queue.list(
+            limit=limit, after=after, order=order, status=status, tag=tag, account=lodestar.account
+        )
     except ValueError as error:
         raise Problem(422, str(error), errors=[{"pointer": "/after", "detail": str(error)}]) from None
     data = [job_answer(request, record) for record in page.records]
@@ -88,12 +90,11 @@ async def get_job(
 
 
 @router.post("/{id}/cancel", status_code=202)
-async def cancel_job(lodestar: Lodestar, request: Request, response: Response, id: JobId) -> JobAnswer:
+async def cancel_job(lodestar: Lodestar, request: Request, response: Response, before: Job) -> JobAnswer:
     """End a queued job, or have a running one end before its next step. Repeating it answers 200."""
-    before = await lodestar.queue.get(id)
-    record = await lodestar.queue.cancel(id)
-    if record is None or before is None:
-        raise not_found(id)
+    record = await lodestar.queue.cancel(before.id)
+    if record is None:
+        raise not_found(before.id)
     if before.status in TERMINAL or before.cancel_requested:
         response.status_code = 200
     return await _answer(lodestar, request, record)
@@ -104,20 +105,21 @@ async def retry_job(lodestar: Lodestar, request: Request, record: Job) -> JobAns
     """Run an ended job again, with the same seeds."""
     if record.status not in TERMINAL:
         raise Problem(409, f"the job is {record.status}; only an ended one can be retried", code="job_open")
-    again = await lodestar.queue.retry(record.id)
+    ran = record.resolved
+    spent = ran.width * ran.height * ran.steps * len(ran.seeds)
+    again = await lodestar.queue.retry(record.id, lodestar.limits(spent))
     if again is None:
         raise not_found(record.id)
     return await _answer(lodestar, request, again)
 
 
 @router.delete("/{id}")
-async def delete_job(lodestar: Lodestar, id: JobId) -> Deleted:
+async def delete_job(lodestar: Lodestar, record: Job) -> Deleted:
     """Delete a job that does not run, with its pictures and its trace."""
-    record = await lodestar.queue.delete(id)
-    if record is None:
-        raise not_found(id)
-    await remove(lodestar.queue, lodestar.storage, [(id, record.created_at_ms)])
-    return Deleted(id=id)
+    if await lodestar.queue.delete(record.id) is None:
+        raise not_found(record.id)
+    await remove(lodestar.queue, lodestar.storage, [(record.id, record.created_at_ms)])
+    return Deleted(id=record.id)
 
 
 async def _create(

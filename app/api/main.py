@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -31,6 +32,7 @@ from app.api.deps import Service
 from app.api.guard import Guard
 from app.background import every
 from app.catalogue import load_catalogue
+from app.keys import KeyStore
 from app.outlook import Outlook
 from app.queue.redis import RedisQueue
 from app.settings import Settings
@@ -42,16 +44,20 @@ TIDY_S = 5.0
 """Expired leases are taken back this often, even while no worker is alive."""
 
 
+EXPOSED = ["Location", "Retry-After", "X-Request-Id", "Idempotency-Replayed", "Content-Digest"]
+"""Headers that scripts of other origins may read, where those are let in."""
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API of one service; `settings.redis_url` must lead to a running server."""
     settings = settings or Settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        queue = RedisQueue.connect(settings)
+        queue, keys = RedisQueue.connect(settings), KeyStore.connect(settings)
         storage = LocalStorage(settings.data_dir)
         app.state.service = Service(
-            settings, load_catalogue(settings.catalogue), queue, storage, Outlook(queue)
+            settings, load_catalogue(settings.catalogue), queue, storage, Outlook(queue), keys
         )
         stopped = asyncio.Event()
         tidying = asyncio.create_task(every(TIDY_S, lambda: tidy(queue, storage), stopped))
@@ -61,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             stopped.set()
             await tidying
             await queue.close()
+            await keys.close()
 
     app = FastAPI(
         title="Lodestar",
@@ -69,7 +76,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
+    origins = settings.cors_origins.split()
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, origins=origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
     own = (jobs, estimate, events, images, comparisons, ballots, exports, catalogue, fleet)
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)

@@ -27,10 +27,14 @@ async def submit(
 ) -> tuple[JobRecord, bool]:
     """Queue a job: its record, and whether it is new.
 
-    Raises Refused, QueueFull, IdempotencyConflict, or Problem where it would wait too long.
+    Raises Refused, QueueFull, IdempotencyConflict, or Problem where it would wait too long or the key may not.
     """
     resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
     await _check_wait(lodestar, resolved)
+    if job_id is not None:
+        known = await lodestar.queue.get(job_id)
+        if known is not None and not lodestar.sees(known):
+            raise IdempotencyConflict("the job id is taken")
     job_id = job_id or str(ULID())
     spec, resolved = await init_image.take(job_id, spec, resolved, lodestar.queue, lodestar.storage)
     return await _enqueue(lodestar, new_job(job_id, spec, resolved, key))
@@ -39,8 +43,8 @@ async def submit(
 async def _enqueue(lodestar: Service, job: NewJob) -> tuple[JobRecord, bool]:
     """Queue a job; where it is not kept, its picture is not either."""
     try:
-        record, created = await lodestar.queue.enqueue(job)
-    except (QueueFull, IdempotencyConflict):
+        record, created = await lodestar.queue.enqueue(lodestar.own(job))
+    except (QueueFull, IdempotencyConflict, Problem):
         if await lodestar.queue.get(job.id) is None:
             await lodestar.storage.delete_prefix(init_prefix(job.id))
         raise

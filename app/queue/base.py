@@ -22,6 +22,14 @@ class QueueFull(Exception):
         self.of: Bound = of
 
 
+class LimitReached(QueueFull):
+    """No room for this API key: it has used up `what` it may."""
+
+    def __init__(self, what: str, retry_after_s: int) -> None:
+        super().__init__(retry_after_s)
+        self.what = what
+
+
 class IdempotencyConflict(Exception):
     """The idempotency key, or the client's own job id, was used with another payload."""
 
@@ -45,6 +53,10 @@ class NewJob:
     idempotency_key: str | None = None
     delay_s: float = 0.0
     deadline_s: float | None = None
+    account: str | None = None
+    """The API key that it belongs to; None where nobody asks for one."""
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What the key may use: per_minute, max_open, pixel_steps; and `spent`, the pixel-steps of this job."""
 
     @property
     def rows(self) -> int:
@@ -120,7 +132,7 @@ class JobQueue(Protocol):
     async def enqueue(self, job: NewJob) -> tuple[JobRecord, bool]:
         """Queue `job`; (record, created). The same id or idempotency key again answers the first record.
 
-        Raises QueueFull, IdempotencyConflict.
+        Raises QueueFull, LimitReached, IdempotencyConflict.
         """
         ...
 
@@ -152,14 +164,18 @@ class JobQueue(Protocol):
         order: Literal["asc", "desc"] = "desc",
         status: Collection[JobStatus] | None = None,
         tag: str | None = None,
+        account: str | None = None,
     ) -> Page: ...
 
     async def cancel(self, job_id: str) -> JobRecord | None:
         """Queued: canceled at once. Running: asked to stop; seen at the worker's next beat."""
         ...
 
-    async def retry(self, job_id: str) -> JobRecord | None:
-        """A new attempt of a finished job, same seeds; an open job is left alone. Raises QueueFull."""
+    async def retry(self, job_id: str, limits: Mapping[str, float] | None = None) -> JobRecord | None:
+        """A new attempt of a finished job, same seeds; an open job is left alone.
+
+        Raises QueueFull, LimitReached.
+        """
         ...
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:

@@ -1,12 +1,15 @@
--- A new job into the line: {'created', now} | {'known', id} | {'conflict', id} | {'full', seconds, of what}
+-- A new job into the line:
+-- {'created', now} | {'known', id} | {'conflict', id} | {'full', seconds, of what} | {'limited', what, seconds}
 local id, digest, idempotency, model, group, client, rows, share, priority, delay_ms, deadline_ms, resolved, input,
-  tags, metadata = unpack(ARGV)
+  tags, metadata, account, limits = unpack(ARGV)
 
 local first = idempotency ~= '' and redis.call('GET', IDEMPOTENCY .. idempotency) or id
 local before = fields(first, 'digest')
 if before then return { before == digest and 'known' or 'conflict', first } end
 local full = bound_reached(model, client)
 if full then return { 'full', retry_after_s(), full } end
+local over = account ~= '' and spend(account, cjson.decode(limits))
+if over then return over end
 
 redis.call('HSET', JOB .. id, 'status', S.QUEUED, 'model', model, 'group', group, 'client', client, 'rows', rows,
   'share', share, 'priority', priority, 'score', fair_score(client, priority, model, tonumber(share)), 'resolved', resolved, 'input', input,
@@ -19,6 +22,10 @@ if metadata ~= '{}' then redis.call('HSET', JOB .. id, 'metadata', metadata) end
 if tags ~= '[]' then
   redis.call('HSET', JOB .. id, 'tags', tags)
   for _, tag in ipairs(cjson.decode(tags)) do redis.call('ZADD', TAG .. tag, now_us, id) end
+end
+if account ~= '' then
+  redis.call('HSET', JOB .. id, 'account', account)
+  redis.call('ZADD', ACCOUNT .. account, now_us, id)
 end
 redis.call('ZADD', INDEX, now_us, id)
 redis.call('ZADD', STATUS .. S.QUEUED, now_us, id)

@@ -63,6 +63,37 @@ local function count_completion()
   redis.call('HINCRBY', PACE, 'count', 1)
 end
 
+-- The limits of API keys ------------------------------------------------------------------------------------
+
+-- How long until `amount` more fits into `capacity` per `window_ms`, and the new mark that taking it would set.
+-- The mark is the moment at which all that was taken will have been given back, at a steady pace.
+local function fill(key, capacity, window_ms, amount)
+  local mark = math.max(tonumber(redis.call('GET', key) or 0), now) + amount * window_ms / capacity
+  return mark - now - window_ms, mark
+end
+
+-- Count a job against its key's limits; where one is reached, change nothing: {'limited', what, seconds}.
+local function spend(account, limits)
+  if limits.max_open and tonumber(redis.call('HGET', OPEN, account) or 0) >= limits.max_open then
+    return { 'limited', 'max_open', retry_after_s() }
+  end
+  local marks = {}
+  for what, entry in pairs({
+    per_minute = { RATE .. account, 60000, 1 }, pixel_steps = { BUDGET .. account, 86400000, limits.spent },
+  }) do
+    local key, window_ms, amount = unpack(entry)
+    if limits[what] then
+      local wait_ms, mark = fill(key, limits[what], window_ms, amount)
+      if wait_ms > 0 then return { 'limited', what, math.ceil(wait_ms / 1000) } end
+      marks[key] = mark
+    end
+  end
+  for key, mark in pairs(marks) do
+    redis.call('SET', key, string.format('%.3f', mark), 'PX', math.ceil(mark - now) + 1)
+  end
+  redis.call('HINCRBY', OPEN, account, 1)
+end
+
 -- Waiting --------------------------------------------------------------------------------------------------
 
 -- Keep a group's entry in its model's index equal to the score of its first job.
@@ -122,6 +153,8 @@ local function close(id, status, data, ...)
   move(id, from, status)
   redis.call('ZADD', EXPIRY, now + RESULT_TTL_MS, id)
   count_open(model, client, -1)
+  local account = fields(id, 'account')
+  if account and redis.call('HINCRBY', OPEN, account, -1) <= 0 then redis.call('HDEL', OPEN, account) end
   count_completion()
   tell(id, ENDED[status], data)
 end
@@ -190,7 +223,9 @@ end
 
 -- Remove an ended job and all that points to it.
 local function forget(id)
-  local status, created, tags, idempotency, letter = fields(id, 'status', 'created', 'tags', 'idempotency', 'letter')
+  local status, created, tags, idempotency, letter, account =
+    fields(id, 'status', 'created', 'tags', 'idempotency', 'letter', 'account')
+  if account then redis.call('ZREM', ACCOUNT .. account, id) end
   for _, tag in ipairs(tags and cjson.decode(tags) or {}) do redis.call('ZREM', TAG .. tag, id) end
   if idempotency and redis.call('GET', idempotency) == id then redis.call('DEL', idempotency) end
   if letter then redis.call('XDEL', DEAD, letter) end

@@ -27,29 +27,36 @@ async def page(
     order: Order,
     status: Collection[JobStatus] | None,
     tag: str | None,
+    account: str | None,
 ) -> Page:
     """Jobs by time of creation. Raises ValueError when `after` is unknown.
 
-    One filter is an index of its own; with two, the tag's index is read on until the page is full.
+    Each filter has an index of its own; with two, the narrower one is read on until the page is full.
     """
     bound = None
     if after is not None:
         bound = await redis.zscore(keys(Key.INDEX), after)
         if bound is None:
             raise ValueError(f"there is no job {after} to list after; it may have been deleted")
-    if tag is not None:
+    if account is not None:
+        indexes = [keys(Key.ACCOUNT, account)]
+    elif tag is not None:
         indexes = [keys(Key.TAG, tag)]
     elif status is not None:
         indexes = [keys(Key.STATUS, one) for one in set(status)]
     else:
         indexes = [keys(Key.INDEX)]
-    wanted = set(status) if status is not None and tag is not None else None
-    size = limit + 1 if wanted is None else max(PAGE, limit + 1)
+    filtered = sum(one is not None for one in (status, tag, account)) > 1
+
+    def wanted(one: JobRecord) -> bool:
+        return (status is None or one.status in status) and (tag is None or tag in one.tags)
+
+    size = max(PAGE, limit + 1) if filtered else limit + 1
     found: list[JobRecord] = []
     while len(found) <= limit:
         ids = await _ids(redis, indexes, bound, order, size)
         there = await records(redis, keys, [job_id for job_id, _ in ids])
-        found += [one for one in there if one and (wanted is None or one.status in wanted)]
+        found += [one for one in there if one and (not filtered or wanted(one))]
         if len(ids) < size:
             break
         bound = ids[-1][1]

@@ -58,6 +58,8 @@ def arguments(job: NewJob) -> list[str | int | float]:
         compact(job.input),
         compact(list(job.tags)),
         compact(dict(job.metadata)),
+        job.account or "",
+        compact(dict(job.limits)),
     ]
 
 
@@ -79,6 +81,7 @@ def fresh_record(job: NewJob, created_at_ms: int, max_attempts: int) -> JobRecor
         max_attempts=max_attempts,
         created_at_ms=created_at_ms,
         deadline_at_ms=None if job.deadline_s is None else created_at_ms + round(job.deadline_s * 1000),
+        account=job.account,
     )
 
 
@@ -105,6 +108,7 @@ def record(job_id: str, fields: Mapping[str, str]) -> JobRecord:
         worker_id=fields.get("owner") or fields.get("by") or None,
         cancel_requested="cancel" in fields,
         created_at_ms=int(fields["created"]),
+        account=fields.get("account"),
         started_at_ms=number("started"),
         completed_at_ms=number("completed"),
         expires_at_ms=number("expires"),

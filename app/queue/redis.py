@@ -10,7 +10,7 @@ import asyncio
 import builtins
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -28,6 +28,7 @@ from app.queue.base import (
     Forgotten,
     IdempotencyConflict,
     JobRunning,
+    LimitReached,
     NewJob,
     Page,
     QueueFull,
@@ -129,13 +130,15 @@ class RedisQueue:
                 outcomes.append(refusal)
         return outcomes
 
-    async def _enqueued(self, job: NewJob, answer: tuple[str, Any]) -> tuple[JobRecord, bool]:
+    async def _enqueued(self, job: NewJob, answer: builtins.list[Any]) -> tuple[JobRecord, bool]:
         match answer:
             case "created", now_ms:
                 return fresh_record(job, int(now_ms), self._max_attempts), True
             case "known", job_id:
                 known = await self.get(job_id)
                 return (known, False) if known else await self.enqueue(job)  # deleted just now
+            case "limited", what, seconds:
+                raise LimitReached(what, int(seconds))
             case "conflict", _:
                 raise IdempotencyConflict("the idempotency key or job id was used with another request")
             case _:
@@ -169,20 +172,26 @@ class RedisQueue:
         order: Literal["asc", "desc"] = "desc",
         status: Collection[JobStatus] | None = None,
         tag: str | None = None,
+        account: str | None = None,
     ) -> Page:
         """Jobs by time of creation, newest first by default. Raises ValueError when `after` is unknown."""
-        return await page(self._redis, self._keys, limit, after, order, status, tag)
+        return await page(self._redis, self._keys, limit, after, order, status, tag, account)
 
     async def cancel(self, job_id: str) -> JobRecord | None:
         """End a queued job; ask the worker of a running one to stop."""
         await self._run("cancel", [job_id])
         return await self.get(job_id)
 
-    async def retry(self, job_id: str) -> JobRecord | None:
+    async def retry(self, job_id: str, limits: Mapping[str, float] | None = None) -> JobRecord | None:
         """Queue an ended job again."""
-        answer = await self._run("retry", [job_id])
-        if answer[0] == "full":
-            raise QueueFull(int(answer[1]), answer[2])
+        answer = await self._run("retry", [job_id, compact(dict(limits or {}))])
+        match answer:
+            case "full", seconds, of:
+                raise QueueFull(int(seconds), of)
+            case "limited", what, seconds:
+                raise LimitReached(what, int(seconds))
+            case _:
+                pass
         return await self.get(job_id)
 
     async def dead_letters(self, limit: int = 100) -> builtins.list[DeadLetter]:

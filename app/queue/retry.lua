@@ -1,12 +1,15 @@
--- An ended job into the line again, with its full number of attempts: {'ok'} | {'open'} | {'none'} | {'full', s, of what}
+-- An ended job into the line again, with its full number of attempts:
+-- {'ok'} | {'open'} | {'none'} | {'full', seconds, of what} | {'limited', what, seconds}
 -- `attempt` counts on, so that what an older attempt stored is never overwritten.
 local id = ARGV[1]
-local status, client, priority, model, share, attempt, letter =
-  fields(id, 'status', 'client', 'priority', 'model', 'share', 'attempt', 'letter')
+local status, client, priority, model, share, attempt, letter, account =
+  fields(id, 'status', 'client', 'priority', 'model', 'share', 'attempt', 'letter', 'account')
 if not status then return { 'none' } end
 if not ENDED[status] then return { 'open' } end
 local full = bound_reached(model, client)
 if full then return { 'full', retry_after_s(), full } end
+local over = account and spend(account, cjson.decode(ARGV[2]))
+if over then return over end
 if letter then redis.call('XDEL', DEAD, letter) end
 redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter', 'deadline')
 redis.call('HSET', JOB .. id, 'max', attempt + MAX_ATTEMPTS, 'score', fair_score(client, priority, model, tonumber(share)))

@@ -115,7 +115,22 @@ def test_a_port_in_use_is_one_clear_line(run: Run) -> None:
 
 
 def test_an_open_address_needs_consent(run: Run) -> None:
-    refused(run("serve", "--host", "0.0.0.0"), "no authentication", "--insecure")
+    refused(run("serve", "--host", "0.0.0.0", "--port", 0), "lodestar keys create", "--insecure")
+
+
+def test_keys_are_made_listed_and_revoked(run: Run, tmp_path: Path) -> None:
+    made = run("keys", "create", "ann", "--scope", "read", "--per-minute", 5)
+    token = made.stdout.strip()
+    assert token.startswith("lds_")
+    (line,) = [line for line in run("keys", "list").stdout.splitlines() if " ann " in line]
+    key_id = line.split()[0]
+    assert token.split("_")[1] == key_id
+    assert line.split()[1:4] == ["ann", "read", "5"]
+    assert token not in line
+    assert run("keys", "revoke", key_id).exit_code == 0
+    refused(run("keys", "revoke", key_id), "there is no key")
+    refused(run("keys", "create", "bob", "--scope", "all"), "there is no scope 'all'", "admin")
+    refused(run("keys", "create", "bob", "--max-open", 0), "--max-open", "greater than or equal to 1")
 
 
 def test_a_wrong_catalogue_is_named(run: Run, tmp_path: Path) -> None:

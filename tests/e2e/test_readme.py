@@ -125,7 +125,7 @@ def lines(command: str) -> list[str]:
 
 
 def test_every_command_is_run_here() -> None:
-    assert {line.split()[1] for line in commands("lodestar")} == {"generate", "batch", "compare"}
+    assert {line.split()[1] for line in commands("lodestar")} == {"generate", "batch", "compare", "keys"}
 
 
 def test_generate(builtin: Serving, run: Any, tmp_path: Path) -> None:
@@ -135,6 +135,11 @@ def test_generate(builtin: Serving, run: Any, tmp_path: Path) -> None:
         data = (tmp_path / line.split()[-1]).read_bytes()
         assert picture(data).size == (64, 64)
         assert f'"{read_png(data)["prompt"]}"' in line
+
+
+def test_keys(builtin: Serving, run: Any) -> None:
+    for line in lines("keys"):
+        assert run(["bash", "-c", line], builtin).startswith("lds_")
 
 
 def test_batch(builtin: Serving, run: Any, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The groups of the `lodestar` command, one module each."""
