@@ -21,7 +21,7 @@ from app.api.deps import Lodestar, Service, service
 from app.api.errors import Problem
 from app.api.foreign import in_words_of, sampler_named, spec_of
 from app.api.submission import picture, succeeded
-from app.jobs import RUNNING, JobRecord, JobSpec, JobStatus, Wire
+from app.jobs import RUNNING, Asked, JobRecord, JobSpec, JobStatus
 from samplers.cards import CARDS
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], dependencies=[Depends(service)])
@@ -54,25 +54,25 @@ Off = Annotated[None, BeforeValidator(_off), WithJsonSchema({"enum": OFF})]
 """A feature that is not here: any value that switches it off will do."""
 
 
-class Override(Wire):
+class Override(Asked):
     """Settings for one request."""
 
     sd_model_checkpoint: str | None = None
 
 
-class Script(Wire):
+class Script(Asked):
     """What the `lodestar` script is given: one guidance, as in `POST /v1/jobs`."""
 
     args: list[dict[str, Any]] = Field(min_length=1, max_length=1)
 
 
-class Scripts(Wire):
+class Scripts(Asked):
     """Only ours is here."""
 
     lodestar: Script | None = None
 
 
-class Txt2Img(Wire):
+class Txt2Img(Asked):
     """The fields of that API. Those of features that are not here are only checked to be off."""
 
     prompt: str = Field("", examples=["a red apple, 3d"])

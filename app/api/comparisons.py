@@ -18,7 +18,7 @@ from app.api.comparison_answers import (
     summary,
     whole,
 )
-from app.api.deps import Lodestar, Service
+from app.api.deps import Lodestar, Service, pixel_steps
 from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
 from app.comparison.cells import Cell
@@ -54,7 +54,7 @@ class Deleted(BaseModel):
 async def comparison(lodestar: Lodestar, id: Annotated[str, Path(max_length=64)]) -> Comparison:
     """The comparison in the path, or 404."""
     found = await Comparisons(lodestar.storage).get(id) if id.replace("-", "").isalnum() else None
-    if found is None:
+    if found is None or not lodestar.sees(found):
         detail = f"there is no comparison {id!r}; it may have been deleted"
         raise Problem(404, detail, code="comparison_not_found")
     return found
@@ -76,7 +76,7 @@ async def create_comparison(
 ) -> ComparisonAnswer:
     """Queue all cells. The same request again answers 200 and the first comparison."""
     store = Comparisons(lodestar.storage)
-    found = plan(spec, lodestar.catalogue, lodestar.settings, round(time.time() * 1e3))
+    found = plan(spec, lodestar.catalogue, lodestar.settings, round(time.time() * 1e3), lodestar.account)
     known = await store.get(found.id)
     if known is None:
         await store.save(found)
@@ -102,7 +102,11 @@ async def list_comparisons(
     search: Annotated[str, Query(max_length=200, description="in title, prompts, model and methods")] = "",
 ) -> ComparisonList:
     """Comparisons, newest first."""
-    every = [one for one in await Comparisons(lodestar.storage).list() if _matches(one, search)]
+    every = [
+        one
+        for one in await Comparisons(lodestar.storage).list()
+        if lodestar.sees(one) and _matches(one, search)
+    ]
     ids = [one.id for one in every]
     if after is not None and after not in ids:
         detail = f"there is no comparison {after} to list after; it may have been deleted"
@@ -225,11 +229,13 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
     if due and sum(depth.values()) + len(due) > lodestar.settings.max_queued:
         raise QueueFull
     new = [cell.place for cell in due if cell.record is None]
-    jobs = [cell_job(found, place, lodestar.catalogue, lodestar.settings) for place in new]
-    await lodestar.queue.enqueue_many(jobs)
+    jobs = [lodestar.own(cell_job(found, place, lodestar.catalogue, lodestar.settings)) for place in new]
+    for answer in await lodestar.queue.enqueue_many(jobs):
+        if isinstance(answer, QueueFull):
+            raise answer
     for cell in due:
         if cell.record is not None:
-            await lodestar.queue.retry(cell.place.job_id)
+            await lodestar.queue.retry(cell.place.job_id, lodestar.limits(pixel_steps(cell.record.resolved)))
 
 
 def _matches(one: Comparison, search: str) -> bool:

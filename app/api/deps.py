@@ -14,7 +14,8 @@ from ulid import ULID
 
 from app.api.errors import Problem, not_found
 from app.catalogue import Catalogue
-from app.jobs import JobRecord
+from app.comparison.spec import Comparison
+from app.jobs import JobRecord, Resolved
 from app.keys import ApiKey, KeyStore
 from app.outlook import Outlook
 from app.queue.base import JobQueue, NewJob
@@ -42,16 +43,15 @@ class Service:
         """Whose jobs are seen; None for everybody's."""
         return None if self.key is None or "admin" in self.key.scopes else self.key.id
 
-    def sees(self, record: JobRecord) -> bool:
-        """Whether a job is this caller's business."""
+    def sees(self, record: JobRecord | Comparison) -> bool:
+        """Whether a job or a comparison is this caller's business."""
         return self.account is None or record.account == self.account
 
     def own(self, job: NewJob) -> NewJob:
         """The job as this caller's: it waits in their line and counts against their limits."""
         if self.key is None:
             return job
-        ran, key = job.resolved, self.key
-        spent = ran.width * ran.height * ran.steps * len(ran.seeds)
+        key, spent = self.key, pixel_steps(job.resolved)
         budget = key.limits.pixel_steps
         if budget is not None and spent > budget:
             raise Problem(422, f"this takes {spent} pixel-steps; the key may use {budget} a day")
@@ -60,6 +60,11 @@ class Service:
     def limits(self, spent: int) -> dict[str, float]:
         """What the caller's key may use, for a job that costs `spent` pixel-steps."""
         return {} if self.key is None else {**self.key.limits.model_dump(exclude_none=True), "spent": spent}
+
+
+def pixel_steps(ran: Resolved) -> int:
+    """What a job takes of a key's budget: width x height x steps x pictures."""
+    return ran.width * ran.height * ran.steps * len(ran.seeds)
 
 
 BEARER = HTTPBearer(

@@ -12,7 +12,7 @@ from app.api.deps import Lodestar
 from app.api.foreign import in_words_of, sampler_named, scaled, spec_of
 from app.api.images import PNG, preferred, rendered
 from app.api.submission import succeeded
-from app.jobs import Seed, Wire
+from app.jobs import Asked, Seed
 from guidance import AnyGuidance
 
 router = APIRouter(tags=["huggingface"])
@@ -26,7 +26,7 @@ NAMES = {
 } | {name: f"parameters/{name}" for name in ("negative_prompt", "width", "height", "guidance", "metrics")}
 
 
-class Parameters(Wire):
+class Parameters(Asked):
     """Their fields, then ours (`extra_body`)."""
 
     negative_prompt: str | None = None
@@ -41,7 +41,7 @@ class Parameters(Wire):
     metrics: list[str] | None = None
 
 
-class TextToImage(Wire):
+class TextToImage(Asked):
     """A prompt and how to draw it."""
 
     inputs: str = Field(description="what the picture shows", examples=["a red apple, 3d"])

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from ulid import ULID
 
 from app.api.answers import JobAnswer, JobList, job_answer, job_url
-from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service
+from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service, pixel_steps
 from app.api.errors import Problem, not_found
 from app.api.submission import submit, until_ended
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
@@ -105,9 +105,7 @@ async def retry_job(lodestar: Lodestar, request: Request, record: Job) -> JobAns
     """Run an ended job again, with the same seeds."""
     if record.status not in TERMINAL:
         raise Problem(409, f"the job is {record.status}; only an ended one can be retried", code="job_open")
-    ran = record.resolved
-    spent = ran.width * ran.height * ran.steps * len(ran.seeds)
-    again = await lodestar.queue.retry(record.id, lodestar.limits(spent))
+    again = await lodestar.queue.retry(record.id, lodestar.limits(pixel_steps(record.resolved)))
     if again is None:
         raise not_found(record.id)
     return await _answer(lodestar, request, again)

@@ -17,7 +17,7 @@ from app.api.answers import job_url
 from app.api.deps import IdempotencyKey, Lodestar, Service
 from app.api.foreign import in_words_of, sampler_named, scaled, spec_of
 from app.api.submission import picture, submit, succeeded, unsuccessful
-from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus, Nfe, Seed, Timings, Wire
+from app.jobs import TERMINAL, Asked, JobRecord, JobSpec, JobStatus, Nfe, Seed, Timings
 from app.storage.png import Format, convert
 from guidance import AnyGuidance
 
@@ -35,7 +35,7 @@ NO_TOKENS = {
 NAMES = {"guidance/scale": "guidance_scale", "width": "size", "height": "size"}
 
 
-class ImageRequest(Wire):
+class ImageRequest(Asked):
     """OpenAI's fields, then ours. A field that this service could only ignore is refused."""
 
     prompt: str = Field(description="what the picture shows", examples=["a red apple, 3d"])

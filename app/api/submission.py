@@ -27,7 +27,7 @@ async def submit(
 ) -> tuple[JobRecord, bool]:
     """Queue a job: its record, and whether it is new.
 
-    Raises Refused, QueueFull, IdempotencyConflict, or Problem where it would wait too long or the key may not.
+    Raises Refused, QueueFull, IdempotencyConflict, or Problem where it waits too long or may not.
     """
     resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
     await _check_wait(lodestar, resolved)

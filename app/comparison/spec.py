@@ -81,6 +81,8 @@ class Comparison(Wire):
     arms: list[Arm]
     shared: JobSpec
     """What all cells have in common; its prompt and its guidance stand for none."""
+    account: str | None = None
+    """The API key that it belongs to."""
 
     @property
     def tag(self) -> str:
@@ -104,7 +106,13 @@ class Place:
     job_id: str
 
 
-def plan(spec: ComparisonSpec, catalogue: Catalogue, settings: Settings, created_at_ms: int) -> Comparison:
+def plan(
+    spec: ComparisonSpec,
+    catalogue: Catalogue,
+    settings: Settings,
+    created_at_ms: int,
+    account: str | None = None,
+) -> Comparison:
     """Fill in what is left open. Raises Refused with everything that is wrong, each arm by its pointer."""
     labels = [arm.label or label_of(arm) for arm in spec.arms]
     refusals = [
@@ -140,8 +148,9 @@ def plan(spec: ComparisonSpec, catalogue: Catalogue, settings: Settings, created
             for label, first in zip(labels, firsts, strict=True)
         ],
         shared=_shared(spec, firsts[0]),
+        account=account,
     )
-    return found.model_copy(update={"id": str(uuid5(NAMESPACE, _what_runs(found)))})
+    return found.model_copy(update={"id": str(uuid5(NAMESPACE, (account or "") + _what_runs(found)))})
 
 
 def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Settings) -> NewJob:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -68,7 +69,7 @@ async def test_without_a_key_there_is_nothing_but_the_page_and_the_probes(login:
         schema = (await http.get("/openapi.json")).json()
         for path, methods in schema["paths"].items():
             for method in methods:
-                answer = await http.request(method, path.format(id=ULID, k=0, method="cfg", model="toy"))
+                answer = await http.request(method, re.sub(r"{\w+}", "0", path.replace("{id}", ULID)))
                 if path in ("/healthz", "/readyz"):
                     assert answer.status_code in (200, 503)
                     continue
@@ -123,9 +124,18 @@ async def test_a_key_sees_its_own_jobs_only(login: Login, store: KeyStore, setti
         taken = await http.put(f"/v1/jobs/{job['id']}", json=APPLE | {"tags": ["t"]})
         assert taken.status_code == 422
         assert job["id"] not in taken.json()["detail"]
+        spec = {"prompts": ["x"], "seeds": [1], "arms": [{"guidance": {"method": "cfg", "scale": 2}}]}
+        spec["arms"].append({"guidance": {"method": "none"}})
+        made_by_bob = (await http.post("/v1/comparisons", json=spec)).json()
+    async with login(ann) as http:
+        assert (await http.get(f"/v1/comparisons/{made_by_bob['id']}")).status_code == 404
+        assert (await http.get("/v1/comparisons")).json()["data"] == []
+        made_by_ann = await http.post("/v1/comparisons", json=spec)
+        assert made_by_ann.status_code == 202
+        assert made_by_ann.json()["id"] != made_by_bob["id"]
     async with login(root) as http:
         assert (await http.get(f"/v1/jobs/{job['id']}")).json()["status"] == "succeeded"
-        assert len((await http.get("/v1/jobs")).json()["data"]) == 2
+        assert len((await http.get("/v1/jobs")).json()["data"]) == 6
 
 
 async def test_idempotency_keys_are_the_callers_own(login: Login, store: KeyStore) -> None:
