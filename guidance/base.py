@@ -80,6 +80,8 @@ class Cond:
     data: Any = field(repr=False, compare=False)
     control: Control | None = None
     scale: float | None = None
+    text: str = field(default="", repr=False, compare=False)
+    """The prompt that it came from, for a classifier that reads."""
 
 
 @dataclass(frozen=True, slots=True)

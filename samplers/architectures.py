@@ -78,7 +78,7 @@ def read_layout(folder: Path) -> Layout:
     extras = set(known.extras)
     if (folder / f"{known.part}_weak").is_dir():
         extras.add("weak")
-    if (folder / "classifier").is_dir():
+    if any((folder / part / "config.json").is_file() for part in ("classifier", "scorer")):
         extras.add("classifier")
     if network.get("guidance_embeds"):
         extras.add("embedded")

@@ -6,6 +6,8 @@ trains the style judge that training.evaluate asks.
 
 from __future__ import annotations
 
+import json
+
 import torch
 import torch.nn.functional as F
 from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
@@ -69,6 +71,10 @@ def main() -> None:
     ConvNextImageProcessorPil(
         size={"shortest_edge": size}, image_mean=[0.5] * 3, image_std=[0.5] * 3, crop_pct=1.0
     ).save_pretrained(folder)
+    things = {label: sorted({row["name"].lower() for row in pictures.rows if row[args.label] == label})
+              for label in labels}  # fmt: skip
+    if args.label == "subgroup":
+        (folder / "things.json").write_text(json.dumps(things, indent=0))
     save(args.runs / f"{folder.name}.pt", {"step": step, "labels": labels})
 
 

@@ -161,6 +161,7 @@ def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Se
             "prompt": found.prompts[place.prompt],
             "seeds": [found.seeds[place.seed]],
             "guidance": arm.guidance,
+            "classes": found.shared.classes if arm.guidance.requires().classes else [],
             "steps": arm.steps,
             "sampler": arm.sampler,
             "tags": [found.tag],
@@ -199,13 +200,17 @@ def _cell(spec: ComparisonSpec, arm: ArmSpec, prompt: str) -> JobSpec:
     """A cell as a request of its own, for admission to look at."""
     own = {"prompt": prompt, "seeds": spec.seeds[:1], "guidance": arm.guidance}
     own |= {"steps": arm.steps or spec.steps, "sampler": arm.sampler or spec.sampler}
-    return JobSpec.model_validate(own | {name: getattr(spec, name) for name in SHARED})
+    others_use_classes = any(other.guidance.requires().classes for other in spec.arms)
+    if others_use_classes and not arm.guidance.requires().classes:
+        own |= {"classes": []}
+    return JobSpec.model_validate({name: getattr(spec, name) for name in SHARED} | own)
 
 
 def _shared(spec: ComparisonSpec, first: Resolved) -> JobSpec:
     every = spec.preview_every
     return JobSpec.model_validate(
         {name: getattr(first, name) for name in SHARED}
+        | {"classes": spec.classes}
         | {"prompt": "", "preview_every": max(1, first.steps // PREVIEWS) if every is None else every}
     )
 

@@ -24,6 +24,7 @@ from samplers.architectures import architecture, patch_of
 from samplers.cards import Family
 from samplers.models.autoencoder import Autoencoder, Pixels
 from samplers.models.base import Encoded
+from samplers.models.judge import Judge, load_judge
 from samplers.models.parts import Loading, fuse, load_network, load_pipeline
 
 CACHED_PROMPTS = 512
@@ -61,6 +62,7 @@ class PipelineModel:
         self._cells_per_patch = patch_of(network.config, known.packed)
         self._autoencoder = Pixels() if vae is None else Autoencoder(vae)
         self._cell_px = self._autoencoder.cell_px
+        self._judge: Judge | None = None
         self._prompts: OrderedDict[str, tuple[Cond, str | None]] = OrderedDict()
         prediction = self.scheduler_config.get("prediction_type", "epsilon")
         self._prediction = "flow" if self.family == "flow" else prediction
@@ -102,7 +104,14 @@ class PipelineModel:
             pipeline.scheduler.register_to_config(**scheduler)
         kind = type(getattr(pipeline, part))
         weaker = None if weak is None else load_network(str(weak), None, kind, dtype, device)
-        return cls(name, pipeline, weaker)
+        model = cls(name, pipeline, weaker)
+        model.judged_by(load_judge(source, device))
+        return model
+
+    def judged_by(self, judge: Judge | None) -> None:
+        """Have `classify` ask this judge."""
+        self._judge = judge
+        self.extras = self.extras - {"classifier"} | ({"classifier"} if judge is not None else set())
 
     @property
     def factor(self) -> int:
@@ -151,7 +160,7 @@ class PipelineModel:
             return self._prompts[prompt]
         data, warning = self._embed(prompt)
         key = hashlib.sha256(f"{self.name}\0{prompt}".encode()).hexdigest()[:24]
-        self._prompts[prompt] = Cond(key, data), warning
+        self._prompts[prompt] = Cond(key, data, text=prompt), warning
         if len(self._prompts) > CACHED_PROMPTS:
             self._prompts.popitem(last=False)
         return self._prompts[prompt]
@@ -193,8 +202,16 @@ class PipelineModel:
         level: Level | None = None,
         grad: bool = False,
     ) -> Tensor:
-        """It has no classifier."""
-        raise ValueError(f"model {self.name!r} has no classifier")
+        """What the folder's classifier or scorer says."""
+        if self._judge is None:
+            raise ValueError(
+                f"model {self.name!r} has no classifier; put one in its classifier folder, or CLIP in scorer"
+            )
+        if level is not None:
+            raise ValueError(
+                "this model's classifier is trained on clean pictures; take gradient 'denoised' or 'x_t'"
+            )
+        return self._judge.logits(images, [label.text for label in labels], grad)
 
     def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
         """It has no perceptual network."""

@@ -234,3 +234,15 @@ async def test_a_vote_may_be_changed_until_its_arms_are_told(api: httpx.AsyncCli
     assert (await api.patch(url, json={"question": "Which is nicer?"})).status_code == 409
     assert (await api.patch(url, json={"title": "new"})).json()["title"] == "new"
     assert (await api.post(f"{url}/ballots/nothing/vote", json={"choice": "tie"})).status_code == 404
+
+
+async def test_classes_go_to_the_arms_that_use_them(api: httpx.AsyncClient) -> None:
+    arms = [{"guidance": {"method": "cfg"}}, {"guidance": {"method": "gfcg"}}]
+    made = await api.post("/v1/comparisons", json=ASKED | {"arms": arms, "classes": ["middle"]})
+    assert made.status_code == 202, made.text
+    jobs = (await api.get("/v1/jobs")).json()["data"]
+    found = {job["resolved"]["guidance"]["method"]: job["resolved"]["classes"] for job in jobs}
+    assert found == {"cfg": [], "gfcg": ["middle"]}
+    unused = await api.post("/v1/comparisons", json=ASKED | {"arms": arms[:1], "classes": ["middle"]})
+    assert unused.status_code == 422
+    assert "does not use classes" in unused.json()["detail"]
