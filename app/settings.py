@@ -52,8 +52,11 @@ class Settings(BaseSettings):
     )
 
     max_rows: int = Field(default=16, ge=1, description="network rows per forward")
+    calibrate: bool = Field(
+        default=True, description="measure how many rows pay, and have no more than that in a forward"
+    )
     policy: Literal["fifo", "srpt"] = Field(
-        default="fifo", description="serve the oldest first, or the shortest"
+        default="fifo", description="serve the oldest first, or the shortest, where waiting counts too"
     )
     determinism: Literal["free", "bucket"] = Field(
         default="free", description="bucket: the same bits at any load, every forward padded to max_rows"

@@ -22,6 +22,7 @@ from torch import Tensor
 from samplers.answer import Packed, answer_one, pack, unpack
 from samplers.loop import Final
 from samplers.models.base import Model
+from workers.knee import knee_of
 from workers.ticket import Ticket
 
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -50,8 +51,10 @@ class Engine:
     """Drives runs of `models`, at most `max_rows` rows a forward; in a thread (`start`) or by `step`.
 
     `policy`: "fifo" serves the oldest runs first; "srpt" those with the least work left, where `ageing` rows
-    for each second since they came keep long ones from starving. `determinism="bucket"` pads each forward to
-    `max_rows`: then a seed gives the same bits at any load.
+    for each second since they came keep long ones from starving. A run that is passed over waits at its ask.
+    `determinism="bucket"` pads each forward to `max_rows`: then a seed gives the same bits at any load. Else,
+    with `calibrate`, each network and latent shape is measured when first met, and forwards have no more rows
+    than its knee.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Engine:
         policy: Policy = "fifo",
         determinism: Determinism = "free",
         ageing: float = 8.0,
+        calibrate: bool = False,
     ) -> None:
         if max_rows < 1:
             raise ValueError(f"max_rows must be at least 1, not {max_rows}")
@@ -70,6 +74,7 @@ class Engine:
         self._policy = policy
         self.determinism = determinism
         self._ageing = ageing
+        self._calibrates = calibrate and determinism == "free"
         self._caps: dict[Hashable, int] = {}
         self._served: dict[Hashable, int] = {}
         self._live: list[Ticket] = []
@@ -147,7 +152,7 @@ class Engine:
             return []
         key = min(groups, key=lambda key: self._served.get(key, -1))
         self._served[key] = max(self._served.values(), default=-1) + 1
-        turn, filled, cap = [], 0, self._caps.get(key, self.max_rows)
+        turn, filled, cap = [], 0, self._cap(key, groups[key][0])
         for ticket in groups[key]:
             if not turn or (ticket.shared and filled + ticket.rows <= cap):
                 turn.append(ticket)
@@ -156,9 +161,17 @@ class Engine:
 
     def _in_order(self) -> list[Ticket]:
         if self._policy == "fifo":
-            return self._live
+            return sorted(self._live, key=lambda t: t.since_s)
         now = time.monotonic()
-        return sorted(self._live, key=lambda t: t.remaining() - self._ageing * (now - t.arrived_s))
+        return sorted(self._live, key=lambda t: t.remaining() - self._ageing * (now - t.since_s))
+
+    def _cap(self, key: Hashable, first: Ticket) -> int:
+        """How many rows a forward of this group has at most; measured on its first ask."""
+        if key not in self._caps:
+            ask, self._caps[key] = first.shared, self.max_rows
+            if self._calibrates and ask is not None:
+                self._caps[key] = knee_of(self._models[first.model], ask, self.max_rows)
+        return self._caps[key]
 
     def _answer(self, turn: Sequence[Ticket]) -> list[Any]:
         """The answers to the asks of `turn`; an exception in the place of an answer that failed."""

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.costs import Cost, cost_of, work_ms
-from app.jobs import ImageResult, JobResult, Nfe, Progress, Stage, Timings
+from app.costs import Cost, cost_of, steps_of, work_ms
+from app.jobs import ImageResult, JobResult, Nfe, Priority, Progress, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
 from app.storage.base import Storage, image_key, init_key, job_prefix, trace_key
 from app.storage.png import encode_png
@@ -37,6 +37,8 @@ REPORT_S = 0.25
 TRACE_S = 1.0
 """At least this long between two writes of a running job's trace."""
 PREVIEW_PX = 256
+HANDICAP_S: dict[Priority, float] = {"interactive": 0.0, "normal": 5.0, "batch": 30.0}
+"""So much later do a job's runs count as come: at every step the urgent go first, and none starves."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,7 +146,7 @@ class HeldJob:
         key = trace_key(self.prefix, hashlib.sha256(trace).hexdigest())
         await self._bench.storage.put(key, trace)
         images = [image for images in made for image in images]
-        self.cost = self._measured(plan, [future.result() for future in futures])
+        self.cost = self._measured([future.result() for future in futures])
         return JobResult(
             images=images,
             trace_key=key,
@@ -213,7 +215,8 @@ class HeldJob:
             def ended(outcome: Outcome, future: asyncio.Future[Outcome] = future) -> None:
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
-            ticket = Ticket(self._spec.model, steps, ended, course.work)
+            handicap_s = HANDICAP_S[self._spec.priority]
+            ticket = Ticket(self._spec.model, steps, ended, course.work, handicap_s)
             tickets.append(self._bench.engine.submit(ticket))
             futures.append(future)
         return tickets, futures
@@ -286,9 +289,9 @@ class HeldJob:
     def _add(self, name: str, began: float) -> None:
         self._ms[name] = self._ms.get(name, 0.0) + (time.perf_counter() - began) * 1e3
 
-    def _measured(self, plan: Plan, outcomes: list[Outcome]) -> Cost:
+    def _measured(self, outcomes: list[Outcome]) -> Cost:
         spec, count = self._spec, len(outcomes)
-        steps = len(plan.rows) * count * (1 if spec.edit is None else 2)
+        steps = steps_of(spec) * count
         beside = ("encode_ms", "decode_ms", "score_ms", "store_ms")
         return Cost(
             spec.model,

@@ -26,7 +26,8 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """One run. `work` is its expected cost in rows, for the order of service.
+    """One run. For the order of service, `work` is its expected cost in rows and `handicap_s` how much later
+    it counts as come.
 
     `on_end` is called exactly once, in the engine's thread; it must be quick and must not raise.
     """
@@ -35,6 +36,7 @@ class Ticket:
     run: Run
     on_end: Callable[[Outcome], None]
     work: int = 0
+    handicap_s: float = 0.0
     nfe: Nfe = field(default_factory=Nfe)
     ask: Ask | None = None
     arrived_s: float = field(default_factory=time.monotonic)
@@ -59,6 +61,11 @@ class Ticket:
         if ask := self.shared:
             return (self.model, kind(ask))
         return (self.model, "alone")
+
+    @property
+    def since_s(self) -> float:
+        """When it counts as come."""
+        return self.arrived_s + self.handicap_s
 
     def remaining(self) -> int:
         """Rows that it still expects to ask for."""

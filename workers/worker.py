@@ -26,15 +26,17 @@ from redis.exceptions import RedisError
 from app.background import every, pause
 from app.catalogue import load_catalogue
 from app.costs import Cost
-from app.jobs import JobError
 from app.queue.base import Beat, Claim, JobQueue, WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import Storage, job_prefix
 from app.storage.local import LocalStorage
 from workers.engine import Engine
+from workers.errors import explain
 from workers.job import Bench, Ending, HeldJob
 from workers.shelf import ModelUnavailable, Shelf
+from workers.ticket import Outcome, Ticket
+from workers.warmup import warm_up
 
 CLAIM_WAIT_S = 1.0
 ANNOUNCE_S = 3.0
@@ -55,7 +57,13 @@ class Worker:
         self._held: dict[str, HeldJob] = {}
         self._costs: dict[Hashable, Cost] = {}
         self._shelf = Shelf(load_catalogue(settings.catalogue), settings)
-        self._engine = Engine(self._shelf.loaded, settings.max_rows, settings.policy, settings.determinism)
+        self._engine = Engine(
+            self._shelf.loaded,
+            settings.max_rows,
+            settings.policy,
+            settings.determinism,
+            calibrate=settings.calibrate,
+        )
         self._lane = ThreadPoolExecutor(1, "model")
         self._loader = ThreadPoolExecutor(1, "loader")
         self._bench = Bench(self._shelf, self._engine, queue, storage, self._lane, self._loader)
@@ -97,12 +105,25 @@ class Worker:
         self._room.set()
 
     async def _preload(self) -> None:
-        """Load the default model before work comes, so that the first job need not wait for it."""
+        """Load the default model and run it once before work comes, so that the first job need not wait."""
+        loop, card = asyncio.get_running_loop(), self._shelf.catalogue.default
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._loader, self._shelf.load, self._shelf.catalogue.default.id)
+            await loop.run_in_executor(self._loader, self._shelf.load, card.id)
+            steps = await loop.run_in_executor(self._loader, warm_up, self._shelf.loaded[card.id], card)
         except ModelUnavailable:
             log.warning("serving without the default model")
+            return
+        except ValueError as error:
+            log.error("the default model does not take its own defaults: %s", error)
+            return
+        ended: asyncio.Future[Outcome] = loop.create_future()
+
+        def end(outcome: Outcome) -> None:
+            loop.call_soon_threadsafe(ended.set_result, outcome)
+
+        self._engine.submit(Ticket(card.id, steps, end))
+        if (error := (await ended).error) is not None:
+            log.error("the default model does not run: %s", error)
 
     async def _claim(self) -> None:
         """Take as many jobs as there are free rows, until told to stop."""
@@ -257,27 +278,6 @@ class Worker:
                 log.warning("the queue is not reachable (%s); trying again", error)
                 await asyncio.sleep(0.5)
         return None
-
-
-def explain(error: Exception) -> JobError:
-    """What the client is told: no traceback, no path. Errors that another try may cure are retryable."""
-    match error:
-        case ModelUnavailable():
-            return JobError(code="model_unavailable", message=str(error), retryable=True)
-        case FloatingPointError():
-            return JobError(code="not_finite", message=str(error))
-        case torch.OutOfMemoryError():
-            message = "the worker's memory does not hold one image of this size; use a smaller one"
-            return JobError(code="out_of_memory", message=message)
-        case OSError():
-            return JobError(
-                code="storage_unavailable", message="the result could not be stored", retryable=True
-            )
-        case ValueError():
-            return JobError(code="invalid_request", message=str(error))
-        case _:
-            message = f"the worker failed unexpectedly ({type(error).__name__}); its log says why"
-            return JobError(code="internal_error", message=message, retryable=True)
 
 
 def main(settings: Settings) -> int:

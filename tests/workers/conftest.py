@@ -19,6 +19,7 @@ def settings(redis_url: str, redis_prefix: str, tmp_path: Path) -> Settings:
         catalogue=catalogue,
         device="cpu",
         torch_threads=1,
+        calibrate=False,
         beat_ms=20,
         lease_ms=4_000,
         retry_backoff_ms=0,

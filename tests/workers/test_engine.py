@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -242,6 +243,44 @@ def test_srpt_serves_the_shortest_first_and_ageing_lets_nobody_starve(model: Tin
 
     assert order(ageing=1.0, waited_s=0) == ["short", "long"]
     assert order(ageing=1.0, waited_s=60) == ["long", "short"]
+
+
+def test_a_run_that_counts_as_come_later_yields_at_every_step_and_does_not_starve(model: Tiny) -> None:
+    def order(handicap_s: float, waited_s: float) -> list[str]:
+        engine, ended = Engine({"tiny": model}, 2), list[str]()
+        late = Ticket("tiny", image(model, CFG(), steps=4), lambda _: ended.append("batch"))
+        late.handicap_s = handicap_s
+        late.arrived_s -= waited_s
+        engine.submit(late)
+        engine.step()
+        engine.submit(Ticket("tiny", image(model, CFG(), steps=5), lambda _: ended.append("urgent")))
+        while engine.step():
+            pass
+        return ended
+
+    assert order(handicap_s=0, waited_s=0) == ["batch", "urgent"]
+    assert order(handicap_s=30, waited_s=0) == ["urgent", "batch"]
+    assert order(handicap_s=30, waited_s=31) == ["batch", "urgent"]
+
+
+def test_forwards_have_no_more_rows_than_the_network_s_knee(
+    model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def measure(forward: Callable[[int], object], max_rows: int) -> dict[int, float]:
+        forward(3)
+        measured.append(max_rows)
+        return {1: 1.0, 2: 1.1, 4: 1.2, 8: 2.4}
+
+    monkeypatch.setattr("workers.knee.measure", measure)
+    outcomes = finish(Engine({"tiny": model}, 16, calibrate=True), mixed(model))
+    assert all(outcome.final for outcome in outcomes)
+    assert measured == [16]
+    assert (model.calls[0], max(model.calls)) == (3, 4)
+    model.calls.clear()
+    finish(Engine({"tiny": model}, 16, determinism="bucket", calibrate=True), mixed(model))
+    assert set(model.calls) == {16}
 
 
 def test_out_of_memory_halves_the_rows_and_goes_on(model: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from guidance.gfcg import GFCG
 from samplers.models.toy import Toy
 from samplers.steps import compile_plan
 from tests.workers.serving import begun, ended, eventually, new_job, working
+from workers.errors import explain
 from workers.shelf import ModelUnavailable
-from workers.worker import explain
 
 
 async def test_a_job_becomes_images_scores_and_a_trace(
