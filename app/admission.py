@@ -13,6 +13,7 @@ from app.jobs import JobSpec, Resolved
 from app.queue.base import NewJob
 from app.scores import METRIC_CARDS
 from app.settings import Settings
+from app.webhooks import problem_with
 from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
@@ -50,6 +51,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     refusals = [
         *_prompts(spec, settings),
         *_seeds(spec, settings),
+        *_webhook(spec, settings),
         *_size(card, width, height, settings),
     ]
     if steps > settings.max_steps:
@@ -108,8 +110,19 @@ def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str
         idempotency_key=idempotency_key,
         delay_s=spec.delay_s,
         deadline_s=spec.deadline_s,
+        webhook=spec.webhook,
     )
     return replace(job, cost=float(job.rows * CARDS[resolved.sampler].rows(resolved.steps_run)))
+
+
+def _webhook(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
+    if spec.webhook is None:
+        return
+    if settings.webhook_secret is None:
+        detail = "this server sends no webhooks; its operator must set LODESTAR_WEBHOOK_SECRET first"
+        yield Refusal("/webhook", detail)
+    elif (problem := problem_with(spec.webhook, settings.webhook_private)) is not None:
+        yield Refusal("/webhook", problem)
 
 
 def _prompts(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:

@@ -95,6 +95,11 @@ class JobSpec(Asked):
     deadline_s: float | None = Field(
         None, gt=0, le=30 * 86_400, description="a job that still waits after so many seconds ends as expired"
     )
+    webhook: str | None = Field(
+        None,
+        max_length=2_000,
+        description="a URL that is told of its end, by Standard Webhooks' rules",
+    )
     on_disconnect: Literal["continue", "cancel"] = Field(
         "continue", description="what becomes of it when a client that waits for it hangs up"
     )
@@ -238,6 +243,7 @@ class JobRecord(Wire):
     started_at_ms: int | None = None
     completed_at_ms: int | None = None
     expires_at_ms: int | None = None
+    webhook: str | None = None
     deadline_at_ms: int | None = None
     """When it expires if it still waits then."""
     progress: Progress = Field(default_factory=Progress)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import ipaddress
+from base64 import b64decode
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +53,11 @@ class Settings(BaseSettings):
         default=None, ge=1, description="open jobs of a client before 429; None: no bound but max_queued"
     )
 
+    webhook_secret: str | None = Field(
+        default=None, repr=False, description="whsec_ and 24 to 64 bytes in base64; None: no webhooks"
+    )
+    webhook_private: bool = Field(default=False, description="send webhooks to private addresses too")
+
     max_rows: int = Field(default=16, ge=1, description="network rows per forward")
     calibrate: bool = Field(
         default=True, description="measure how many rows pay, and have no more than that in a forward"
@@ -85,6 +92,19 @@ class Settings(BaseSettings):
         if url:
             parse_url(url)  # ValueError says which schemes there are
         return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_a_secret(cls, secret: str | None) -> str | None:
+        try:
+            if secret is None or 24 <= len(b64decode(secret.removeprefix("whsec_"), validate=True)) <= 64:
+                return secret
+        except binascii.Error:
+            pass
+        raise ValueError(
+            "a webhook secret is whsec_ and 24 to 64 random bytes in base64; make one with: "
+            "python -c \"import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())\""
+        )
 
     @property
     def keys_required(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ulid import ULID
 
 from app.api.answers import JobAnswer, JobList, job_answer, job_url
+from app.api.catalogue import Listed
 from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service, pixel_steps
 from app.api.errors import Problem, not_found
 from app.api.submission import submit, until_ended
@@ -109,6 +110,25 @@ async def retry_job(lodestar: Lodestar, request: Request, record: Job) -> JobAns
     if again is None:
         raise not_found(record.id)
     return await _answer(lodestar, request, again)
+
+
+@router.get("/{id}/deliveries")
+async def list_deliveries(lodestar: Lodestar, record: Job) -> Listed:
+    """The last 50 tries to tell the job's webhook of its end, the oldest first."""
+    log = await lodestar.queue.outbox.log(record.id)
+    return Listed(data=[{"object": "delivery", **delivery.model_dump()} for delivery in log])
+
+
+@router.post("/{id}/deliveries", status_code=202)
+async def replay_delivery(lodestar: Lodestar, record: Job) -> dict[str, str]:
+    """Tell the job's webhook of its end once more, under the same webhook-id."""
+    match await lodestar.queue.outbox.replay(record.id):
+        case "none":
+            raise Problem(409, "the job names no webhook", code="no_webhook")
+        case "open":
+            raise Problem(409, f"the job is {record.status}; there is no end to tell of", code="job_open")
+        case "ok":
+            return {"object": "delivery", "id": record.id}
 
 
 @router.delete("/{id}")

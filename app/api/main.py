@@ -38,8 +38,11 @@ from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
 from app.upkeep import tidy
+from app.webhooks import Courier
 
 WEB = Path(__file__).resolve().parent.parent / "web"
+SEND_S = 1.0
+"""Webhooks that are due are sent this often."""
 TIDY_S = 5.0
 """Expired leases are taken back this often, even while no worker is alive."""
 
@@ -60,12 +63,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             settings, load_catalogue(settings.catalogue), queue, storage, Outlook(queue), keys
         )
         stopped = asyncio.Event()
-        tidying = asyncio.create_task(every(TIDY_S, lambda: tidy(queue, storage), stopped))
+        courier = Courier(queue, settings)
+        background = [
+            asyncio.create_task(every(TIDY_S, lambda: tidy(queue, storage), stopped)),
+            asyncio.create_task(every(SEND_S, courier.send_due, stopped)),
+        ]
         try:
             yield
         finally:
             stopped.set()
-            await tidying
+            await asyncio.gather(*background)
+            await courier.close()
             await queue.close()
             await keys.close()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from app.costs import Cost
 from app.jobs import FailedAttempt, JobError, JobEvent, JobRecord, JobResult, JobStatus, Progress, Resolved
+from app.queue.outbox import Outbox
 
 Bound = Literal["queue", "model", "client"]
 
@@ -53,6 +54,7 @@ class NewJob:
     idempotency_key: str | None = None
     delay_s: float = 0.0
     deadline_s: float | None = None
+    webhook: str | None = None
     account: str | None = None
     """The API key that it belongs to; None where nobody asks for one."""
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -128,6 +130,9 @@ BeatAnswer = Literal["ok", "cancel", "lost"]
 
 class JobQueue(Protocol):
     """At-least-once delivery with leases; every method is one atomic step and safe to repeat."""
+
+    outbox: Outbox
+    """The ends of jobs that are to be told to webhooks."""
 
     async def enqueue(self, job: NewJob) -> tuple[JobRecord, bool]:
         """Queue `job`; (record, created). The same id or idempotency key again answers the first record.

@@ -146,7 +146,7 @@ end
 
 -- The only way into a terminal status. Extra arguments are fields to set; `data` goes into the event.
 local function close(id, status, data, ...)
-  local from, owner, client, model = fields(id, 'status', 'owner', 'client', 'model')
+  local from, owner, client, model, webhook = fields(id, 'status', 'owner', 'client', 'model', 'webhook')
   if owner then unlease(id, owner) end
   redis.call('HSET', JOB .. id, 'by', owner or '', 'completed', now, 'expires', now + RESULT_TTL_MS, ...)
   redis.call('HDEL', JOB .. id, 'cancel')
@@ -156,6 +156,7 @@ local function close(id, status, data, ...)
   local account = fields(id, 'account')
   if account and redis.call('HINCRBY', OPEN, account, -1) <= 0 then redis.call('HDEL', OPEN, account) end
   count_completion()
+  if webhook then redis.call('ZADD', WEBHOOKS, now, id) end
   tell(id, ENDED[status], data)
 end
 
@@ -232,6 +233,7 @@ local function forget(id)
   redis.call('ZREM', INDEX, id)
   redis.call('ZREM', STATUS .. status, id)
   redis.call('ZREM', EXPIRY, id)
-  redis.call('DEL', JOB .. id)
+  redis.call('ZREM', WEBHOOKS, id)
+  redis.call('DEL', JOB .. id, DELIVERIES .. id)
   redis.call('SADD', LITTER, id .. ':' .. created)
 end

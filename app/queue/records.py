@@ -54,6 +54,7 @@ def arguments(job: NewJob) -> list[str | int | float]:
         job.resolved.priority,
         round(job.delay_s * 1000),
         round(job.deadline_s * 1000) if job.deadline_s is not None else "",
+        job.webhook or "",
         job.resolved.model_dump_json(),
         compact(job.input),
         compact(list(job.tags)),
@@ -80,6 +81,7 @@ def fresh_record(job: NewJob, created_at_ms: int, max_attempts: int) -> JobRecor
         seq=1,
         max_attempts=max_attempts,
         created_at_ms=created_at_ms,
+        webhook=job.webhook,
         deadline_at_ms=None if job.deadline_s is None else created_at_ms + round(job.deadline_s * 1000),
         account=job.account,
     )
@@ -113,6 +115,7 @@ def record(job_id: str, fields: Mapping[str, str]) -> JobRecord:
         completed_at_ms=number("completed"),
         expires_at_ms=number("expires"),
         deadline_at_ms=number("deadline"),
+        webhook=fields.get("webhook"),
         errors=json.loads(fields.get("errors", "[]")),
         progress=progress,
         result=JobResult.model_validate_json(fields["result"]) if "result" in fields else None,

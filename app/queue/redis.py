@@ -37,6 +37,7 @@ from app.queue.base import (
 from app.queue.events import Events
 from app.queue.keys import Key, Keys
 from app.queue.listing import page, records, statuses
+from app.queue.outbox import Outbox
 from app.queue.records import arguments, compact, fresh_record, record, state_event
 from app.queue.scripts import script_texts
 from app.settings import Settings
@@ -77,6 +78,7 @@ class RedisQueue:
         self._once = Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
         self._keys = Keys(prefix)
         self._max_attempts = max_attempts
+        self.outbox = Outbox(self._redis, self._keys, self._run)
         self._events = Events(self._once, self._keys, self._now)
         texts = script_texts(
             LEASE_MS=lease_ms,

@@ -11,9 +11,11 @@ if full then return { 'full', retry_after_s(), full } end
 local over = account and spend(account, cjson.decode(ARGV[2]))
 if over then return over end
 if letter then redis.call('XDEL', DEAD, letter) end
-redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter', 'deadline')
+redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter', 'deadline',
+  'tries')
 redis.call('HSET', JOB .. id, 'max', attempt + MAX_ATTEMPTS, 'score', fair_score(client, priority, model, tonumber(share)))
 redis.call('ZREM', EXPIRY, id)
+redis.call('ZREM', WEBHOOKS, id)
 count_open(model, client, 1)
 move(id, status, S.QUEUED)
 stand_in_line(id)

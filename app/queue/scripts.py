@@ -7,7 +7,7 @@ from pathlib import Path
 from app.queue.keys import prelude
 
 SCRIPTS = ("enqueue", "claim", "beat", "finish", "fail", "stop", "release",
-           "cancel", "retry", "delete", "sweep", "position")  # fmt: skip
+           "cancel", "retry", "delete", "sweep", "position", "due", "told", "replay")  # fmt: skip
 
 
 def script_texts(**numbers: int) -> dict[str, str]:

@@ -15,6 +15,7 @@ from app.jobs import JobError, JobResult
 from app.queue.base import Beat
 from app.queue.redis import RedisQueue
 from app.settings import Settings
+from app.storage.base import job_prefix
 from app.storage.local import LocalStorage
 from app.storage.png import read_png
 from tests.app.api.test_events import parse
@@ -51,12 +52,13 @@ class Worker:
                 await self.queue.fail("w", claim.id, JobError(code="not_finite", message="it broke"))
                 continue
             done = result(number, 4 * (1 + (claim.resolved.guidance.method != "none")), {"saturation": 0.5})
-            key = f"results/{claim.id}/1/0.png"
+            prefix = job_prefix(claim.id, claim.created_at_ms)
+            key = f"{prefix}0.png"
             await self.storage.put(key, PNG)
             trace = {"images": [{"index": 0, "seed": 1, "rows": [{"step": 0, "guidance_norm": 2.5}]}]}
-            await self.storage.put(f"results/{claim.id}/1/trace.json", json.dumps(trace).encode())
+            await self.storage.put(f"{prefix}trace.json", json.dumps(trace).encode())
             image = done.images[0].model_copy(update={"key": key})
-            told = {"images": [image], "trace_key": f"results/{claim.id}/1/trace.json"}
+            told = {"images": [image], "trace_key": f"{prefix}trace.json"}
             assert await self.queue.finish("w", claim.id, JobResult.model_validate(dict(done) | told))
 
 
