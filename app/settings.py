@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=0, le=64)
     data_dir: Path = Path("data")
+    storage_url: str | None = Field(
+        default=None, pattern=r"^s3://[^/]+", description="s3://bucket/prefix; None stores in data_dir"
+    )
     redis_url: str | None = Field(default=None, description="None starts the embedded server in data_dir")
     redis_prefix: str = Field(default="lodestar", pattern=r"^[A-Za-z0-9_-]{1,40}$")
     catalogue: Path | None = Field(default=None, description="models.toml; None offers the built-in models")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import string
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from app.queue.embedded import embedded_server
@@ -37,6 +40,32 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server for all tests of the session."""
     with embedded_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Any]:
+    """An S3-compatible server in this process, and the variables that lead to it; stop it, start it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    server._port = port  # it shall come back where it was
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(object_store: Any) -> str:
+    """The URL of a bucket there."""
+    httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/results", trust_env=False).raise_for_status()
+    return "s3://results"
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from app.queue.base import Beat, Claim, JobQueue, WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import Storage, job_prefix
-from app.storage.local import LocalStorage
+from app.storage.opening import open_storage
 from workers.engine import Engine
 from workers.errors import explain
 from workers.job import Bench, Ending, HeldJob
@@ -296,7 +296,7 @@ def main(settings: Settings) -> int:
 
 async def _main(settings: Settings) -> int:
     queue = RedisQueue.connect(settings)
-    worker = Worker(settings, queue, LocalStorage(settings.data_dir))
+    worker = Worker(settings, queue, open_storage(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

@@ -36,7 +36,7 @@ from app.keys import KeyStore
 from app.outlook import Outlook
 from app.queue.redis import RedisQueue
 from app.settings import Settings
-from app.storage.local import LocalStorage
+from app.storage.opening import open_storage
 from app.upkeep import tidy
 from app.webhooks import Courier
 
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         queue, keys = RedisQueue.connect(settings), KeyStore.connect(settings)
-        storage = LocalStorage(settings.data_dir)
+        storage = open_storage(settings)
         app.state.service = Service(
             settings, load_catalogue(settings.catalogue), queue, storage, Outlook(queue), keys
         )

@@ -53,7 +53,7 @@ class BatchClient:
             raise BatchError(str(error)) from error
         self._settings = settings.model_copy(update={"redis_url": url})
         self._in_flight = in_flight
-        self._fetch = fetch or from_storage(settings.data_dir)
+        self._fetch = fetch or from_storage(settings)
 
     def run(
         self,

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +14,8 @@ from app.admission import Refused
 from app.batch.results import Folder
 from app.jobs import ImageResult, JobRecord, JobStatus
 from app.queue.base import JobQueue
-from app.storage.local import LocalStorage
+from app.settings import Settings
+from app.storage.opening import open_storage
 
 Fetch = Callable[[str, ImageResult], Awaitable[bytes | None]]
 """The bytes of a picture of a job, or None where they are not found."""
@@ -25,9 +25,9 @@ class NoPicture(Exception):
     """A picture is not where it should be; the message says what to do."""
 
 
-def from_storage(data_dir: Path) -> Fetch:
-    """Fetch from the service's storage on this machine, or on a shared disk."""
-    storage = LocalStorage(data_dir)
+def from_storage(settings: Settings) -> Fetch:
+    """Fetch from the service's storage: on this machine, on a shared disk, or in an object store."""
+    storage = open_storage(settings)
 
     async def fetch(job_id: str, image: ImageResult) -> bytes | None:
         return await storage.get(image.key)

@@ -29,6 +29,20 @@ class Storage(Protocol):
         ...
 
 
+def checked_key(key: str) -> str:
+    """The key, if it can be one: no part of it is empty or leads elsewhere. Raises ValueError."""
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in key.split("/")):
+        raise ValueError(f"not a storage key: {key!r}")
+    return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """The prefix without the slash that it must end with. Raises ValueError."""
+    if not prefix.endswith("/"):
+        raise ValueError(f"a prefix must end with a slash: {prefix!r}")
+    return checked_key(prefix[:-1])
+
+
 def job_prefix(job_id: str, created_at_ms: int) -> str:
     """Everything of a job lies under it, and nothing of another that a client gave the same id later."""
     return f"results/{job_id}/{created_at_ms}/"

@@ -10,6 +10,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from app.storage.base import checked_key, checked_prefix
+
 CHECK_BYTES = 1_000_000
 """Less free space than this counts as none."""
 
@@ -30,9 +32,7 @@ class LocalStorage:
 
     async def get_prefix(self, prefix: str) -> dict[str, bytes]:
         """Every file in the directory `prefix` (it ends with a slash) and below, by key."""
-        if not prefix.endswith("/"):
-            raise ValueError(f"a prefix must end with a slash: {prefix!r}")
-        return await asyncio.to_thread(self._get_all, self._path(prefix[:-1]))
+        return await asyncio.to_thread(self._get_all, self._path(checked_prefix(prefix)))
 
     async def delete(self, key: str) -> None:
         """Delete one file; nothing where there is none."""
@@ -40,19 +40,14 @@ class LocalStorage:
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete the directory `prefix` (it ends with a slash); the number of files."""
-        if not prefix.endswith("/"):
-            raise ValueError(f"a prefix to delete must end with a slash: {prefix!r}")
-        return await asyncio.to_thread(self._delete, self._path(prefix[:-1]))
+        return await asyncio.to_thread(self._delete, self._path(checked_prefix(prefix)))
 
     async def check(self) -> None:
         """Raise OSError when nothing could be stored now."""
         await asyncio.to_thread(self._check)
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-            raise ValueError(f"not a storage key: {key!r}")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*checked_key(key).split("/"))
 
     def _put(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import Storage
 from app.storage.local import LocalStorage
+from app.storage.opening import open_storage
 
 POISON = "poison"
 """A job with this prompt kills its worker at its first step."""
@@ -101,7 +102,8 @@ class FullDisk(LocalStorage):
 
 def start_worker(settings: Settings, log: Path, faults: Faults | None = None) -> BaseProcess:
     """A worker process."""
-    process = context.Process(target=_work, args=(settings, log, faults or Faults()), daemon=True)
+    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    process = context.Process(target=_work, args=(settings, log, faults or Faults(), keys), daemon=True)
     process.start()
     return process
 
@@ -119,20 +121,21 @@ def send(process: BaseProcess, number: signal.Signals) -> None:
     os.kill(process.pid, number)
 
 
-def _work(settings: Settings, log: Path, faults: Faults) -> None:
+def _work(settings: Settings, log: Path, faults: Faults, keys: dict[str, str]) -> None:
     from workers import worker
 
+    os.environ.update(keys)
     _write_to(log)
     if faults.clock_s:
         real = time.time
         time.time = lambda: real() + faults.clock_s
     FaultyQueue.faults = faults
 
-    def storage(data_dir: Path) -> Storage:
-        return FullDisk(data_dir, faults.full) if faults.full else LocalStorage(data_dir)
+    def storage(settings: Settings) -> Storage:
+        return FullDisk(settings.data_dir, faults.full) if faults.full else open_storage(settings)
 
     worker.RedisQueue = FaultyQueue  # type: ignore[misc]
-    worker.LocalStorage = storage  # type: ignore[misc,assignment]
+    worker.open_storage = storage
     sys.exit(worker.main(settings))
 
 

@@ -30,7 +30,8 @@ from app.queue.base import NewJob
 from app.queue.embedded import embedded_server, socket_path
 from app.queue.redis import RedisQueue
 from app.settings import Settings
-from app.storage.local import LocalStorage
+from app.storage.base import job_prefix
+from app.storage.opening import open_storage
 from app.storage.png import encode_png
 from guidance.base import Conditions
 from guidance.cfg import CFG
@@ -103,7 +104,7 @@ class Site:
             | settings
         )
         self.queue = RedisQueue.connect(self.settings)
-        self.storage = LocalStorage(self.settings.data_dir)
+        self.storage = open_storage(self.settings)
         self.accepted: set[str] = set()
         self._ends: Counter[str] = Counter()
         self._processes: list[BaseProcess] = []
@@ -236,8 +237,8 @@ class Site:
             assert stored is not None, f"{record.id} succeeded without its picture {image.index}"
             assert hashlib.sha256(stored).hexdigest() == image.sha256
             assert stored == right_png(record.resolved.prompt, image.seed)
-        folder = self.settings.data_dir / "storage" / images[0].key
-        assert len(list(folder.parent.glob("*.png"))) == len(images), "something was stored twice"
+        there = await self.storage.get_prefix(job_prefix(record.id, record.created_at_ms))
+        assert len([key for key in there if key.endswith(".png")]) == len(images), "something is there twice"
         return len(images)
 
     async def _all_ids(self) -> set[str]:

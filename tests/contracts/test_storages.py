@@ -1,20 +1,22 @@
 """What every storage does."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from app.storage.base import Storage, image_key, job_prefix, trace_key
-from app.storage.local import LocalStorage
+from app.storage.opening import open_storage
 
 A = job_prefix("a", 1)
-MAKE: dict[str, Callable[[Path], Storage]] = {"local": LocalStorage}
 
 
-@pytest.fixture(params=list(MAKE))
+@pytest.fixture(params=["local", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return MAKE[request.param](tmp_path)
+    if request.param == "s3":
+        bucket = request.getfixturevalue("s3_bucket")
+        return open_storage(Settings(storage_url=f"{bucket}/{tmp_path.name}"))
+    return open_storage(Settings(data_dir=tmp_path))
 
 
 async def test_what_is_put_is_got(storage: Storage) -> None:
