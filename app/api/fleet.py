@@ -27,10 +27,12 @@ async def get_queue(lodestar: Lodestar) -> dict[str, Any]:
 async def list_dead(lodestar: Lodestar, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Listed:
     """The jobs that failed for good, the latest first, with every failed attempt; `retry` takes one out."""
     letters = await lodestar.queue.dead_letters(limit)
+    records = await lodestar.queue.get_many([letter.id for letter in letters])
     return Listed(
         data=[
             {"object": "dead_letter", "id": letter.id, "errors": [one.model_dump() for one in letter.errors]}
-            for letter in letters
+            for letter, record in zip(letters, records, strict=True)
+            if record is not None and lodestar.sees(record)
         ]
     )
 
