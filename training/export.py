@@ -53,7 +53,7 @@ def main() -> None:
     if (args.runs / "weak.pt").exists():
         weak: UNet2DConditionModel = load(args.runs, config, "weak.pt")[0].unet
         weak.half().save_pretrained(part / "unet_weak", safe_serialization=True)
-    for name in ("scorer", "classifier"):
+    for name in ("scorer", "classifier", "controlnet_qr"):
         if (args.runs / name).is_dir():
             shutil.copytree(args.runs / name, part / name)
     for weights in part.rglob("*.safetensors"):

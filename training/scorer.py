@@ -90,6 +90,8 @@ def main() -> None:
         for group in optimiser.param_groups:
             group["lr"] = own["lr"] * rate(clock.share, step)
         index, colour = source.choose(own["batch"])
+        if step % 4:  # one colour for all: the background tells nothing apart, the subject must
+            colour = colour[:1].expand_as(colour).contiguous()
         picture = source.place(index, colour)
         picture = picture + 0.05 * source.uniform(len(index), 1, 1, 1) * torch.randn_like(picture)
         ids = table.draw(index, colour, source.uniform(len(index)), index < 0)

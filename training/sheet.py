@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
 from training import settings
+from training.captions import STYLES
 from training.export import pipeline
 
 PROMPTS = (
@@ -54,12 +56,18 @@ def sheet(pictures: list[list[Image.Image]], prompts: tuple[str, ...], columns: 
     return out
 
 
+def restyle(prompt: str, style: str) -> str:
+    """The prompt with its style replaced."""
+    return re.sub("|".join(rf"\b{known}\b" for known in STYLES), style, prompt)
+
+
 def main() -> None:
     args, config = settings.parse(
         __doc__,
         ("--model", {"type": Path, "default": None}),
         ("--out", {"type": Path, "default": Path("sheet.png")}),
         ("--prompts", {"type": int, "default": len(PROMPTS)}),
+        ("--style", {"choices": STYLES, "help": "all prompts in this style"}),
         ("--seeds", {"type": int, "default": 2}),
         ("--steps", {"type": int, "default": 25}),
         ("--scale", {"type": float, "default": 4.0}),
@@ -74,6 +82,8 @@ def main() -> None:
         pipe = pipeline(args.runs, config, args.checkpoint)
     pipe.set_progress_bar_config(disable=True)
     prompts = PROMPTS[: args.prompts]
+    if args.style:
+        prompts = tuple(restyle(prompt, args.style) for prompt in prompts)
     columns = [
         pipe(
             list(prompts),
