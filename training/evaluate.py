@@ -60,15 +60,23 @@ def read(scorer: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tenso
 
 
 def retrieval(
-    seen: Tensor, names: list[str], bank: dict[str, Tensor], others: int, draw: random.Random
+    seen: Tensor,
+    asked: list[tuple[str, str]],
+    names: list[str],
+    others: int,
+    draw: random.Random,
+    reader: tuple[CLIPModel, CLIPTokenizer],
 ) -> float:
-    """Share of pictures whose own name scores above `others` wrong names."""
+    """Share of pictures nearer to their own caption than to it with any of `others` wrong names.
+
+    `asked`: the name, and the caption with `{}` in its place.
+    """
     right = 0
-    for feature, name in zip(seen, names, strict=True):
-        wrong = draw.sample([other for other in bank if other != name], min(others, len(bank) - 1))
-        scores = torch.stack([bank[n] for n in (name, *wrong)]) @ feature
-        right += int(scores.argmax() == 0)
-    return right / len(names)
+    for feature, (name, caption) in zip(seen, asked, strict=True):
+        wrong = draw.sample([other for other in names if other != name], min(others, len(names) - 1))
+        captions = [caption.format(with_article(other.lower())) for other in (name, *wrong)]
+        right += int((read(*reader, captions) @ feature).argmax() == 0)
+    return right / len(asked)
 
 
 def border(pictures: Tensor) -> Tensor:
@@ -115,22 +123,16 @@ def main() -> None:
     tokenizer = CLIPTokenizer.from_pretrained(args.runs / "tokenizer")
     scorer = CLIPModel.from_pretrained(args.runs / "scorer", torch_dtype=torch.float32).eval()
     names = sorted({row["name"] for row in rows})
-    bank = dict(
-        zip(names, read(scorer, tokenizer, [f"{with_article(n.lower())}" for n in names]), strict=True)
-    )
+    reader = scorer, tokenizer
     report: dict = {"steps": own["steps"], "scale": own["scale"], "prompts": own["prompts"]}
 
     asked = [(draw.choice(rows), draw.randrange(len(COLOUR_NAMES))) for _ in range(own["prompts"])]
-    said = [
-        f"{with_article(r['name'].lower())}, {r['style']}, on a {COLOUR_NAMES[c]} background"
-        for r, c in asked
-    ]
+    forms = [(r["name"], f"{{}}, {r['style']}, on a {COLOUR_NAMES[c]} background") for r, c in asked]
+    said = [form.format(with_article(name.lower())) for name, form in forms]
     began = time.monotonic()
     made = paint(pipe, said, own["steps"], own["scale"])
     report["seconds_per_picture"] = (time.monotonic() - began) / len(said)
-    report["retrieval"] = retrieval(
-        see(scorer, made), [r["name"] for r, _ in asked], bank, own["distractors"], draw
-    )
+    report["retrieval"] = retrieval(see(scorer, made), forms, names, own["distractors"], draw, reader)
     wanted = colour_table()[torch.tensor([c for _, c in asked])]
     report["background"] = float(((border(made) - wanted).abs() < 40).all(1).float().mean())
     if (args.runs / "style").is_dir():
@@ -143,25 +145,28 @@ def main() -> None:
     known = {(row["style"], row["name"]) for row in rows}
     absent = [(s, n) for n in names for s in STYLES if (s, n) not in known]
     absent = draw.sample(absent, min(len(absent), own["prompts"] // 2))
-    made = paint(pipe, [f"{with_article(n.lower())}, {s}" for s, n in absent], own["steps"], own["scale"])
+    lacking = [(name, f"{{}}, {style}") for style, name in absent]
+    drawn = paint(
+        pipe, [form.format(with_article(n.lower())) for n, form in lacking], own["steps"], own["scale"]
+    )
     report["absent_pairs"] = len(absent)
     report["retrieval_absent"] = retrieval(
-        see(scorer, made), [n for _, n in absent], bank, own["distractors"], draw
+        see(scorer, drawn), lacking, names, own["distractors"], draw, reader
     )
 
     source = Backgrounds(pictures.pixels, config["data"], 1, pictures.flips)
     index = torch.tensor([rows.index(r) for r, _ in asked])
     colour = torch.tensor([c for _, c in asked])
     real = see(scorer, (source.place(index, colour) + 1) / 2)
-    report["retrieval_real"] = retrieval(real, [r["name"] for r, _ in asked], bank, own["distractors"], draw)
+    report["retrieval_real"] = retrieval(real, forms, names, own["distractors"], draw, reader)
     report["scales"] = {}
     for scale in own["scales"]:
-        made = paint(pipe, said, own["steps"], scale)
-        fake = see(scorer, made)
+        again = made if scale == own["scale"] else paint(pipe, said, own["steps"], scale)
+        fake = see(scorer, again)
         report["scales"][f"{scale:g}"] = {
             "fd": frechet(real.double().numpy(), fake.double().numpy()),
             "kid": kernel(real.double().numpy(), fake.double().numpy()),
-            "saturation": saturation(made),
+            "saturation": saturation(again),
             "spread": float(fake.std(0).mean()),
         }
     (args.runs / "evaluate.json").write_text(json.dumps(report, indent=2))
