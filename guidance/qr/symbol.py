@@ -111,7 +111,7 @@ class Symbol:
         Up to 1 the payload can be read, as far as it depends on the data modules; beyond it cannot.
         """
         bits = wrong[tuple(self.path.T)]
-        broken = bits[: len(bits) // 8 * 8].reshape(-1, 8).any(1)
+        broken: Bits = np.any(bits[: len(bits) // 8 * 8].reshape(-1, 8), axis=1)
         return max(float(broken[list(block.places)].sum()) / block.correctable for block in self.blocks)
 
 
