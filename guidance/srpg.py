@@ -34,20 +34,34 @@ if TYPE_CHECKING:
 LOSS_SCALE = 100.0
 """Losses are multiplied by it before and divided after differentiation: half precision underflows."""
 
+CONTRAST_STEP = 0.1
+MOST_CONTRAST = 0.9
+
 
 class Refinement(BaseModel):
     """SR-MPGD: gradient steps on the finished latents, `z <- z - lr * grad(L_SR + perceptual * L_P)`.
 
-    Source: arXiv 2409.06355, equation 15; the step size is ours, in units of the latents' deviation.
+    A reader compares a module with its surroundings, not with a half: L_SR = 0 is not enough for it. So the
+    dark modules shall lie `contrast / 2` below a half and the light ones as much above, and that contrast
+    grows by `CONTRAST_STEP` whenever it is reached and the picture is not read well enough.
+
+    Source: arXiv 2409.06355, equation 15. The growing contrast is ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: int = Field(40, ge=0, le=500, description="at most so many steps; 0 is off")
-    lr: float = Field(1000.0, gt=0, le=1e6, description="gamma, step size")
+    lr: float = Field(3000.0, gt=0, le=1e6, description="gamma, step size")
     perceptual: float = Field(0.01, ge=0, le=100, description="lambda, weight of the perceptual loss")
+    contrast: float = Field(
+        0.2, ge=0, le=MOST_CONTRAST, description="luminance between dark and light modules, to begin with"
+    )
     stop: float = Field(
-        0.5, ge=0, le=1, description="stop when the symbol is read with so much error correction unused"
+        0.3,
+        ge=0,
+        le=1,
+        description="stop when the picture, also blurred, smaller and larger, is read with so much error "
+        "correction unused",
     )
 
 
@@ -137,7 +151,7 @@ class SRPG(Guidance):
         CFG.model_validate({"scale": 7.5}), description="what guides towards the prompt, in both stages"
     )
     strength: float = Field(
-        0.6, gt=0, le=1, description="share of the steps that the second stage runs, from the first's picture"
+        0.3, gt=0, le=1, description="share of the steps that the second stage runs, from the first's picture"
     )
     fresh_noise: bool = Field(
         False,
@@ -160,7 +174,7 @@ class SRPG(Guidance):
             raise ValueError("guidance 'srpg' needs a QR symbol; give `qr` in the request")
         x = x_t.detach().requires_grad_()
         base = yield from with_gradient(self.base.guide(x, step, cond, state))
-        seen, far = yield from look(base.denoised, cond.target, self.variant)
+        seen, far, _ = yield from look(base.denoised, cond.target, self.variant)
         trace = {
             "module_error": seen.share_wrong,
             "damage": damage(seen, cond.target),
@@ -201,15 +215,15 @@ def with_gradient(guide: Guide) -> Guide:
 
 
 def look(
-    latents: Tensor, target: Target, variant: Literal["paper", "code"]
-) -> Generator[Any, Any, tuple[Read, Tensor]]:
-    """Ask for the picture of `latents`, with the graph: its modules, and (B,) its perceptual distance."""
+    latents: Tensor, target: Target, variant: Literal["paper", "code"], contrast: float = 0.0
+) -> Generator[Any, Any, tuple[Read, Tensor, Tensor]]:
+    """Ask for pictures of `latents`: their modules, (B,) perceptual distances, and themselves, with graph."""
     from guidance.qr import scanning
 
     decoded = yield Decode(latents, grad=True)
     images = (decoded / 2 + 0.5).clamp(0, 1)
     light = scanning.light_modules(target.symbol, images)
-    seen = scanning.read(images, light, target.module_px, variant)
+    seen = scanning.read(images, light, target.module_px, variant, contrast)
     far = images.new_zeros(len(images))
     if target.reference is not None:
         reference = target.reference.to(images).expand_as(images)
@@ -217,7 +231,7 @@ def look(
         if like:
             shown = yield Perceive(images * 2 - 1, grad=True)
             far = scanning.perceptual_distance(shown, like)
-    return seen, far
+    return seen, far, images
 
 
 def damage(seen: Read, target: Target) -> Tensor:

@@ -96,6 +96,15 @@ def embedded_problems(scale: float | None, has: Collection[str]) -> list[str]:
     ]
 
 
+def qr_problems(guidance: Guidance, asked: bool) -> list[str]:
+    """Why this guidance does not go with a QR code being asked for, or not; empty where it does."""
+    if guidance.needs.qr and not asked:
+        return [f"guidance {guidance.method!r} makes a QR code; say in qr what it holds"]
+    if asked and not guidance.needs.qr:
+        return [f"guidance {guidance.method!r} makes no QR code; use srpg, or leave qr out"]
+    return []
+
+
 def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Collection[str]) -> list[str]:
     """Why this guidance cannot run with this sampler on a model of `family` that `has` these extras.
 
@@ -118,9 +127,8 @@ def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Coll
         found.append(
             f"guidance {guidance.method!r} compares with a negative prompt, and this model takes no prompt"
         )
-    for need, what in (("weak", "a weak model"), ("classifier", "a classifier"), ("qr", "a QR ControlNet")):
-        extra = "controlnet" if need == "qr" else need
-        if getattr(needs, need) and extra not in has:
+    for need, what in (("weak", "a weak model"), ("classifier", "a classifier")):
+        if getattr(needs, need) and need not in has:
             found.append(f"guidance {guidance.method!r} needs {what}, which this model does not have")
     if needs.grad and "grad" not in has:
         found.append(f"guidance {guidance.method!r} needs gradients, which this model does not give")

@@ -14,12 +14,23 @@ from tqdm import tqdm
 
 from guidance import REGISTRY
 from guidance.base import Ask, Conditions, Guidance
+from guidance.qr.request import Qr
+from guidance.srpg import SRPG
 from samplers.answer import Nfe, answer
-from samplers.cards import CARDS, STRENGTH, embedded_problems, problems, start_problems, steps_from
+from samplers.cards import (
+    CARDS,
+    STRENGTH,
+    embedded_problems,
+    problems,
+    qr_problems,
+    start_problems,
+    steps_from,
+)
 from samplers.img2img import run_from, to_latents
 from samplers.loop import Final, Observed, Run, batch, run
 from samplers.models.base import Model
 from samplers.noise import Noise
+from samplers.qr import code_course, finished
 from samplers.steps import compile_plan
 
 
@@ -51,6 +62,7 @@ def sample(
     embedded_scale: float | None = None,
     init_image: Image.Image | Tensor | None = None,
     strength: float = STRENGTH,
+    qr: Qr | None = None,
     progress: bool = False,
 ) -> Sampled:
     """Sample one image per seed; all of them share the forwards.
@@ -59,7 +71,8 @@ def sample(
     None. `classes`: alternative prompts, for methods that compare with them. `embedded_scale`: what a model
     with a guidance scale built in is told; its own default where None. `init_image`: a picture, or latents
     (1, C, h, w), to start from, of which the last `strength` of the steps make another; width and height are
-    then its own. ValueError lists what does not fit together.
+    then its own. `qr`: the QR code that the picture shall be, with SRPG; it says how large the picture is.
+    ValueError lists what does not fit together.
     """
     if not seeds:
         raise ValueError("give at least one seed; each makes one image")
@@ -72,8 +85,14 @@ def sample(
         found += start_problems(guidance)
         if width is not None or height is not None:
             found.append("width and height are those of init_image; leave them out, or resize it")
+    found += qr_problems(guidance, qr is not None)
+    if qr is not None and (width or height or init_image is not None):
+        found.append("a QR code's size is that of its modules; leave out width, height and init_image")
     if found:
         raise ValueError("; ".join(found))
+    if qr is not None and isinstance(guidance, SRPG):
+        asked = [prompt, negative_prompt]
+        return _codes(model, asked, guidance, qr, sampler, steps, seeds, progress)
     latents = None if init_image is None else to_latents(model, init_image)
     shape = _shape(model, width, height)
     if latents is not None:
@@ -95,6 +114,35 @@ def sample(
     return Sampled(
         images=list(pictures(model, latents)),
         latents=latents,
+        trace=[final.trace for final in done],
+        nfe=nfe,
+        warnings=encoded.warnings,
+        seeds=list(seeds),
+    )
+
+
+def _codes(
+    model: Model,
+    prompts: list[str],
+    guidance: SRPG,
+    qr: Qr,
+    sampler: str,
+    steps: int,
+    seeds: Sequence[int],
+    progress: bool,
+) -> Sampled:
+    encoded = model.encode(prompts)
+    positive, negative = encoded.conds
+    course = code_course(model, sampler, steps, guidance, Conditions(positive, negative), qr)
+    with tqdm(total=course.steps * len(seeds), disable=not progress, unit="step") as bar:
+
+        def tick(_: Observed) -> None:
+            bar.update()
+
+        done, nfe = drive(model, [course.run(seed, tick) for seed in seeds])
+    return Sampled(
+        images=[Image.fromarray(finished(model, final, course.qr)) for final in done],
+        latents=torch.cat([final.latents for final in done]),
         trace=[final.trace for final in done],
         nfe=nfe,
         warnings=encoded.warnings,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from guidance.base import Ask, Conditions, Guidance, Prediction, Step
+from guidance.qr.scanning import Target
 from samplers import resample
 from samplers.noise import NoiseSource
 from samplers.steps.row import Plan, Row
@@ -37,6 +38,8 @@ class Final:
 
     latents: Tensor
     trace: dict[str, list[float | None]]
+    target: Target | None = None
+    """The QR symbol that the latents' picture is."""
 
 
 Run = Generator[Ask, Any, Final]

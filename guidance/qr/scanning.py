@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -53,6 +53,11 @@ class Target:
     module_px: int
     reference: Tensor | None = None
 
+    @property
+    def canvas_px(self) -> int:
+        """Side of the symbol's picture, without the quiet zone."""
+        return self.symbol.modules * self.module_px
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
@@ -73,16 +78,20 @@ class Read:
         return self.wrong.flatten(1).mean(1)
 
 
-def read(images: Tensor, light: Tensor, module_px: int, variant: Variant = "paper") -> Read:
+def read(
+    images: Tensor, light: Tensor, module_px: int, variant: Variant = "paper", contrast: float = 0.0
+) -> Read:
     """Compare pictures (B, 3, H, W), 0 to 1, with the modules `light` (n, n) or (B, n, n), 1 for light.
 
-    ValueError where the picture does not consist of n x n modules of `module_px`.
+    `contrast`: the limits of dark and light are moved apart by so much, half of it each. ValueError where
+    the picture does not consist of n x n modules of `module_px`.
     """
     n = light.shape[-1]
     if images.shape[-2:] != (n * module_px, n * module_px):
         height, width = images.shape[-2:]
         raise ValueError(f"{width} x {height} pixels are not {n} x {n} modules of {module_px} px")
     rule = RULES[variant]
+    rule = replace(rule, dark=rule.dark - contrast / 2, light=rule.light + contrast / 2)
     grey = luminance(images, rule)
     light = light.to(grey).expand(len(grey), n, n)
     target = light.repeat_interleave(module_px, 1).repeat_interleave(module_px, 2)[:, None]

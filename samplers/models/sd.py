@@ -5,13 +5,17 @@ Compared with diffusers 0.42's `StableDiffusionPipeline`, whose latents it repro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from guidance.base import Cond
+from samplers.models.control import residuals
+from samplers.models.parts import diffusers, load_network, transformers
+from samplers.models.perceptor import Perceptor
 from samplers.models.pipeline import PipelineModel
 from samplers.models.text import overflow
 
@@ -19,8 +23,19 @@ from samplers.models.text import overflow
 class StableDiffusion(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width)."""
 
-    def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        pipeline: Any,
+        weak: Any = None,
+        controlnet: Any = None,
+        perceptor: Perceptor | None = None,
+    ) -> None:
         super().__init__(name, pipeline, weak)
+        self._controlnet = controlnet
+        self._perceptor = perceptor
+        if controlnet is not None:
+            self.extras |= {"controlnet"}
         if self._config.time_cond_proj_dim is not None:
             raise ValueError(
                 "this UNet takes its guidance scale as an input (time_cond_proj_dim, as LCM does), which is "
@@ -31,6 +46,38 @@ class StableDiffusion(PipelineModel):
                 "this UNet takes more than a latent, a time and a text; it is not a plain SD model"
             )
 
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        name: str,
+        index: Mapping[str, Any],
+        *,
+        controlnet: str | Path | None = None,
+        scorer: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
+        """As the base class does, and with these folders or hub ids.
+
+        `controlnet`: a ControlNet for QR patterns, by default `controlnet_qr` in the model's folder.
+        `scorer`: a CLIP model whose picture encoder tells how alike pictures look, by default `scorer`.
+        """
+        model = super().load(source, name, index, **options)
+        dtype, device = options.get("dtype", "float32"), options.get("device", "cpu")
+        if found := _beside(source, controlnet, "controlnet_qr"):
+            kind = diffusers.ControlNetModel
+            model._controlnet = load_network(found, None, kind, dtype, device)
+            model.extras |= {"controlnet"}
+        if found := _beside(source, scorer, "scorer"):
+            clip = load_network(found, None, transformers.CLIPModel, "float32", device)
+            processor = transformers.CLIPImageProcessorPil.from_pretrained(found)
+            model._perceptor = Perceptor(clip, processor)
+        return model
+
+    def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
+        """The scorer's layers; none without a scorer."""
+        return [] if self._perceptor is None else self._perceptor.features(images, grad)
+
     def _embed(self, prompt: str) -> tuple[Tensor, str | None]:
         tokenizer = self._pipeline.tokenizer
         embedding, _ = self._pipeline.encode_prompt(prompt, self.device, 1, False)
@@ -38,4 +85,11 @@ class StableDiffusion(PipelineModel):
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text = torch.stack([cond.data for cond in conds])
-        return net(x, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        added = residuals(self._controlnet, x, timestep, text, conds)
+        return net(x, timestep, encoder_hidden_states=text, return_dict=False, **added)[0]
+
+
+def _beside(source: str, named: str | Path | None, folder: str) -> str | None:
+    """The part that is named, else the folder of that name in the model's own, where there is one."""
+    own = Path(source) / folder
+    return str(named) if named is not None else str(own) if own.is_dir() else None

@@ -64,7 +64,6 @@ def test_what_fits_has_no_problems() -> None:
         ("first_order", "heun", "ve", "needs a first-order sampler: euler, euler_a, sde"),
         ("weak", "ddim", "vp", "needs a weak model, which this model does not have"),
         ("classifier", "ddim", "vp", "needs a classifier, which this model does not have"),
-        ("qr", "ddim", "vp", "needs a QR ControlNet, which this model does not have"),
         ("grad", "ddim", "vp", "needs gradients, which this model does not give"),
         ("pixels", "ddim", "vp", "is defined on pixels only, and this model works on latents"),
         ("negative", "ddim", "flow", "sampler 'ddim' does not fit a flow model; use one of: flow_euler"),

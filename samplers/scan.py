@@ -1,0 +1,73 @@
+"""The finished picture of a QR code, and what a reader makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import zxingcpp as _zxingcpp
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from torch import Tensor
+from torch.nn import functional
+
+from guidance.qr.request import picture_module_px
+from guidance.qr.scanning import Target, protect
+
+zxingcpp: Any = _zxingcpp
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was read, and which share of the error correction that left unused."""
+
+    text: str
+    margin: float
+
+
+def scan(pixels: Pixels) -> Scan | None:
+    """Read the QR code in a picture (H, W, 3) with zxing-cpp; None where there is none to be read."""
+    for found in zxingcpp.read_barcodes(np.ascontiguousarray(pixels), formats=zxingcpp.BarcodeFormat.QRCode):
+        return Scan(found.text, float(found.extra.get("UEC", 0.0)))
+    return None
+
+
+def margin(pixels: Pixels, data: str) -> float:
+    """The share of unused error correction where exactly `data` is read, else -1."""
+    found = scan(pixels)
+    return found.margin if found is not None and found.text == data else -1.0
+
+
+def sure_margin(pixels: Pixels, data: str) -> float:
+    """The least margin of the picture as it is, blurred, smaller and larger: as a camera may see it."""
+    picture = Image.fromarray(pixels)
+    width, height = picture.size
+    seen = (
+        picture,
+        picture.filter(ImageFilter.GaussianBlur(1.5)),
+        picture.resize((width * 2 // 3, height * 2 // 3)),
+        picture.resize((width * 2, height * 2)),
+    )
+    return min(margin(np.asarray(one), data) for one in seen)
+
+
+def finish(image: Tensor, target: Target, quiet_zone: int) -> Pixels:
+    """The picture (H, W, 3) of a symbol (3, h, w), 0 to 1: its patterns protected, white around it."""
+    module_px = picture_module_px(target.module_px)
+    target = replace(target, module_px=module_px)
+    with torch.no_grad():
+        image = enlarged(image[None].float(), target.canvas_px)
+        pixels = protect(image, target)[0].clamp(0, 1).mul(255).round().to(torch.uint8)
+    border = quiet_zone * module_px
+    sides = ((border, border), (border, border), (0, 0))
+    return np.pad(pixels.permute(1, 2, 0).cpu().numpy(), sides, constant_values=255)
+
+
+def enlarged(images: Tensor, side_px: int) -> Tensor:
+    """Square pictures (B, 3, h, w), 0 to 1, in another size."""
+    if images.shape[-1] == side_px:
+        return images
+    return functional.interpolate(images, (side_px, side_px), mode="bicubic", antialias=True).clamp(0, 1)
