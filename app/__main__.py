@@ -108,6 +108,9 @@ def generate(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a further guidance parameter")
     ] = None,
     model: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
+    embedded_scale: Annotated[
+        float | None, typer.Option(help="what a model with a guidance scale built in is told")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
     steps: int | None = None,
     seed: Annotated[list[int] | None, typer.Option(help="one picture per seed; may be repeated")] = None,
@@ -137,7 +140,7 @@ def generate(
         fail(f"there is no directory {output.parent}")
     asked = {
         "prompt": prompt, "negative_prompt": negative, "model": model, "sampler": sampler, "steps": steps,
-        "seeds": seed or None, "n": n, "width": width, "height": height,
+        "embedded_scale": embedded_scale, "seeds": seed or None, "n": n, "width": width, "height": height,
         "guidance": guidance_of(guidance, scale, set_ or []), "classes": class_ or None, "strength": strength,
         "init_image": None if init_image is None else base64_of(init_image),
         "edit": None if source_prompt is None else {"source_prompt": source_prompt},

@@ -17,7 +17,15 @@ from app.webhooks import problem_with
 from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
-from samplers.cards import CARDS, STRENGTH, inversion_problems, problems, start_problems, steps_from
+from samplers.cards import (
+    CARDS,
+    STRENGTH,
+    embedded_problems,
+    inversion_problems,
+    problems,
+    start_problems,
+    steps_from,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,9 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         if spec.edit is not None:
             found += inversion_problems(guidance, CARDS[sampler])
         refusals += [Refusal(_culprit(problem), problem) for problem in found]
+    refusals += [
+        Refusal("/embedded_scale", problem) for problem in embedded_problems(spec.embedded_scale, card.extras)
+    ]
     refusals += _classes(spec, guidance)
     refusals += _picture(spec, guidance, steps, strength)
     if refusals:
@@ -86,6 +97,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         steps=steps,
         sampler=sampler,
         guidance=guidance,
+        embedded_scale=card.embedded_scale if spec.embedded_scale is None else spec.embedded_scale,
         metrics=spec.metrics,
         preview_every=spec.preview_every,
         priority=spec.priority,

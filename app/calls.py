@@ -113,6 +113,7 @@ class JobFields(TypedDict, total=False):
     height: int
     steps: int
     sampler: str
+    embedded_scale: float
     guidance: Mapping[str, Any] | Guidance
     metrics: list[str]
     preview_every: int

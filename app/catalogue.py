@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from guidance import AnyGuidance
 from guidance.cfg import CFG
 from samplers.architectures import architecture, read_layout
-from samplers.cards import CARDS, Family, problems
+from samplers.cards import CARDS, Family, embedded_problems, problems
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,6 +46,7 @@ class ModelCard(BaseModel):
     steps: int = 25
     sampler: str = "ddim"
     guidance: AnyGuidance | None = None
+    embedded_scale: float | None = Field(None, description="of a guidance scale built in, the default")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     device: str = Field("auto", description="a torch device; auto: the first GPU, else the CPU")
     scheduler: dict[str, Any] = Field(
@@ -112,6 +113,8 @@ def _complete(card: ModelCard, base: Path) -> ModelCard:
     if pipeline is not None:
         known = architecture(pipeline)
         found |= {"pipeline": pipeline, "family": known.family, "extras": extras | known.extras}
+        if card.embedded_scale is None and "embedded" in found["extras"]:
+            found["embedded_scale"] = known.embedded_scale
         if "sampler" not in card.model_fields_set:
             found["sampler"] = known.sampler
     return _consistent(card.model_copy(update=found))
@@ -122,6 +125,7 @@ def _consistent(card: ModelCard) -> ModelCard:
     if card.sampler not in CARDS:
         raise ValueError(f"{card.id}: there is no sampler {card.sampler!r}; use one of: {', '.join(CARDS)}")
     guidance = card.guidance or CFG.model_validate({})
-    if wrong := problems(guidance, CARDS[card.sampler], card.family, card.extras):
+    wrong = problems(guidance, CARDS[card.sampler], card.family, card.extras)
+    if wrong := wrong + embedded_problems(card.embedded_scale, card.extras):
         raise ValueError(f"{card.id}: its defaults do not go together: {'; '.join(wrong)}")
     return card

@@ -88,6 +88,12 @@ class JobSpec(Asked):
     steps: int | None = Field(None, ge=1)
     sampler: str | None = Field(None, max_length=40, description="a name of GET /v1/samplers")
     guidance: AnyGuidance | None = Field(None, description="one of GET /v1/guidance")
+    embedded_scale: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="for a model with a guidance scale built in (FLUX.1-dev): what it is told beside guidance",
+    )
     metrics: list[str] = Field(default_factory=lambda: ["basic"], max_length=20)
     preview_every: int = Field(0, ge=0, description="a preview each so many steps; 0 for none")
     priority: Priority = "normal"
@@ -123,6 +129,7 @@ class Resolved(Wire):
     steps: int
     sampler: str
     guidance: AnyGuidance
+    embedded_scale: float | None = None
     metrics: list[str]
     preview_every: int
     priority: Priority

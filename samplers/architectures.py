@@ -24,6 +24,8 @@ class Architecture:
     part: str = "unet"
     sampler: str = "ddim"
     extras: frozenset[str] = frozenset({"grad"})
+    embedded_scale: float | None = None
+    """What a network with a guidance scale built in is told where nobody says."""
     packed: int = 1
     """Cells that the pipeline packs into one, in each direction, before the network sees them."""
 
@@ -32,7 +34,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "StableDiffusionPipeline": Architecture("sd.StableDiffusion"),
     "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler"),
     "StableDiffusion3Pipeline": Architecture("sd3.StableDiffusion3", "flow", "transformer", "flow_euler"),
-    "FluxPipeline": Architecture("flux.Flux", "flow", "transformer", "flow_euler", packed=2),
+    "FluxPipeline": Architecture(
+        "flux.Flux", "flow", "transformer", "flow_euler", embedded_scale=3.5, packed=2
+    ),
     "PixArtSigmaPipeline": Architecture("pixart.PixArt", "vp", "transformer", "dpmpp_2m"),
     "DiTPipeline": Architecture("dit.DiT", "vp", "transformer"),
     "DDPMPipeline": Architecture(

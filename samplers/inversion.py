@@ -115,13 +115,14 @@ def edit(
     guidance: Guidance | None = None,
     sampler: str | None = None,
     steps: int = 50,
+    embedded_scale: float | None = None,
 ) -> Sampled:
     """`image`, which `source_prompt` describes, turned into what `prompt` says; NFE counts both ways."""
     latents = to_latents(model, image)
     guidance, plan = _planned(model, guidance, sampler, steps, latents)
     encoded = model.encode([source_prompt, prompt, negative_prompt])
     before, after, negative = encoded.conds
-    source, target = Conditions(before, negative), Conditions(after, negative)
+    source, target = (Conditions(one, negative).told(embedded_scale) for one in (before, after))
     ((final,), nfe) = drive(model, [edit_run(plan, guidance, source, target, latents)])
     return Sampled(
         images=list(pictures(model, final.latents)),

@@ -64,8 +64,8 @@ def chart(model: Model, spec: Resolved, plan: Plan, picture: Image.Image | None)
         spec,
         plan,
         model,
-        Conditions(positive, negative, classes),
+        Conditions(positive, negative, classes).told(spec.embedded_scale),
         encoded.warnings,
-        Conditions(others[0], negative, classes) if source else None,
+        Conditions(others[0], negative, classes).told(spec.embedded_scale) if source else None,
         None if picture is None else to_latents(model, picture),
     )

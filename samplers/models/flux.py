@@ -18,7 +18,6 @@ from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.text import overflow
 
 T5_TOKENS = 512
-DEFAULT_SCALE = 3.5
 
 
 class Flux(PipelineModel):
@@ -41,7 +40,7 @@ class Flux(PipelineModel):
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         (rows, channels, height, width), flux = x.shape, self._pipeline
         text, pooled = stacked(conds)
-        scales = [DEFAULT_SCALE if cond.scale is None else cond.scale for cond in conds]
+        scales = [self._embedded_scale if cond.scale is None else cond.scale for cond in conds]
         out = net(
             hidden_states=flux._pack_latents(x, rows, channels, height, width),
             timestep=timestep.to(x.dtype) / 1000,

@@ -59,6 +59,7 @@ class PipelineModel:
         self._pipeline = pipeline
         self._networks: dict[Network, Any] = {"main": network, "weak": weak}
         self._part = known.part
+        self._embedded_scale = known.embedded_scale
         self._cells_per_patch = patch_of(network.config, known.packed)
         self._autoencoder = Pixels() if vae is None else Autoencoder(vae)
         self._cell_px = self._autoencoder.cell_px
