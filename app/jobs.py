@@ -92,7 +92,7 @@ class JobSpec(Asked):
         None,
         ge=0,
         le=100,
-        description="for a model with a guidance scale built in (FLUX.1-dev): what it is told beside guidance",
+        description="what a model with a guidance scale built in (FLUX.1-dev) is told, beside guidance",
     )
     metrics: list[str] = Field(default_factory=lambda: ["basic"], max_length=20)
     preview_every: int = Field(0, ge=0, description="a preview each so many steps; 0 for none")

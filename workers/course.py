@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -27,6 +28,8 @@ class Course:
     model: Model
     cond: Conditions
     warnings: list[str]
+    read: dict[str, Any]
+    """How the model read the prompts, where that is worth telling."""
     source: Conditions | None = None
     """What an edit's picture shows."""
     latents: Tensor | None = None
@@ -66,6 +69,7 @@ def chart(model: Model, spec: Resolved, plan: Plan, picture: Image.Image | None)
         model,
         Conditions(positive, negative, classes).told(spec.embedded_scale),
         encoded.warnings,
+        encoded.read,
         Conditions(others[0], negative, classes).told(spec.embedded_scale) if source else None,
         None if picture is None else to_latents(model, picture),
     )

@@ -154,7 +154,7 @@ class HeldJob:
             timings=Timings(**self._ms),
             metrics=_means([image.metrics for image in images]),
             warnings=course.warnings,
-            ran=self._ran(model, plan),
+            ran=self._ran(model, plan) | course.read,
         )
 
     def left_ms(self, costs: Iterable[Cost]) -> float:

@@ -20,6 +20,8 @@ class Encoded:
 
     conds: list[Cond]
     warnings: list[str] = field(default_factory=list[str])
+    read: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What there is to tell of how they were read: "prompt_pieces" of long ones, "clip_skip"."""
 
 
 class Model(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from guidance.base import Cond, Level, Network
-from samplers.models.pipeline import PipelineModel
+from samplers.models.pipeline import Embedded, PipelineModel
 
 
 class Unconditional(PipelineModel):
@@ -39,8 +39,8 @@ class Unconditional(PipelineModel):
         limit = self.scheduler_config["clip_sample_range"]
         return denoised.clamp(-limit, limit)
 
-    def _embed(self, prompt: str) -> tuple[tuple[()], str | None]:
-        return (), "this model takes no prompt; what you gave was not read" if prompt else None
+    def _embed(self, prompt: str) -> Embedded:
+        return Embedded((), "this model takes no prompt; what you gave was not read" if prompt else None)
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         return net(x, timestep, return_dict=False)[0]

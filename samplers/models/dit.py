@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.models.pipeline import PipelineModel
+from samplers.models.pipeline import Embedded, PipelineModel
 
 
 class DiT(PipelineModel):
     """The adapter. A condition's data is the class's number."""
 
-    def _embed(self, prompt: str) -> tuple[Tensor, str | None]:
-        return torch.tensor(self._class(prompt.strip()), device=self.device), None
+    def _embed(self, prompt: str) -> Embedded:
+        return Embedded(torch.tensor(self._class(prompt.strip()), device=self.device))
 
     def _class(self, label: str) -> int:
         none, labels = self._config.num_embeds_ada_norm, self._pipeline.labels

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.models.pipeline import PipelineModel, stacked
+from samplers.models.pipeline import Embedded, PipelineModel, stacked
 from samplers.models.text import overflow
 
 T5_TOKENS = 512
@@ -31,11 +31,11 @@ class Flux(PipelineModel):
     def _channels(self) -> int:
         return self._config.in_channels // 4
 
-    def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
+    def _embed(self, prompt: str) -> Embedded:
         text, pooled, _ = self._pipeline.encode_prompt(
             prompt, device=self.device, max_sequence_length=T5_TOKENS
         )
-        return (text[0], pooled[0]), overflow(self._pipeline.tokenizer_2, prompt, T5_TOKENS)
+        return Embedded((text[0], pooled[0]), overflow(self._pipeline.tokenizer_2, prompt, T5_TOKENS))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         (rows, channels, height, width), flux = x.shape, self._pipeline

@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,11 +39,19 @@ FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A prompt as one network takes it: `data` (a tensor, or a tuple of tensors), and how it was read."""
+
+    data: Any
+    warning: str | None = None
+    pieces: int = 1
+
+
 class PipelineModel:
     """A loaded pipeline as a `Model`. Rows are independent: each has its own timestep and condition.
 
-    A family gives `_embed`, which makes a prompt the condition's data (a tensor, or a tuple of tensors) and a
-    warning, and `_forward`, which calls its network.
+    A family gives `_embed`, which makes a prompt a condition's data, and `_forward`, which calls its network.
     """
 
     def __init__(self, name: str, pipeline: Any, weak: Any = None) -> None:
@@ -64,7 +74,8 @@ class PipelineModel:
         self._autoencoder = Pixels() if vae is None else Autoencoder(vae)
         self._cell_px = self._autoencoder.cell_px
         self._judge: Judge | None = None
-        self._prompts: OrderedDict[str, tuple[Cond, str | None]] = OrderedDict()
+        self._clip_skip: int | None = None
+        self._prompts: OrderedDict[str, tuple[Cond, Embedded]] = OrderedDict()
         prediction = self.scheduler_config.get("prediction_type", "epsilon")
         self._prediction = "flow" if self.family == "flow" else prediction
         if self._prediction not in FROM_OUTPUT:
@@ -86,6 +97,7 @@ class PipelineModel:
         without: Collection[str] = (),
         scheduler: Mapping[str, Any] | None = None,
         loras: Sequence[Mapping[str, Any]] = (),
+        clip_skip: int | None = None,
         on_part: Loading | None = None,
     ) -> Self:
         """Load from a folder or hub id with this `model_index.json`.
@@ -93,6 +105,7 @@ class PipelineModel:
         `weak`: the folder of a weaker denoiser; by default `<part>_weak` beside it. `without`: optional parts
         of the pipeline to leave out. `scheduler`: changes of the scheduler's config. `loras`: what is added
         to its weights, each with a `source` (a folder, file or hub id), a `file` in it and a `scale`.
+        `clip_skip`: CLIP's last layers that are left out, as diffusers counts them.
         """
         part = architecture(index["_class_name"]).part
         if weak is None and (Path(source) / f"{part}_weak").is_dir():
@@ -107,6 +120,9 @@ class PipelineModel:
         weaker = None if weak is None else load_network(str(weak), None, kind, dtype, device)
         model = cls(name, pipeline, weaker)
         model.judged_by(load_judge(source, device))
+        if clip_skip is not None and "clip_skip" not in inspect.signature(pipeline.encode_prompt).parameters:
+            raise ValueError(f"a {index['_class_name']} has no clip_skip; leave it out")
+        model._clip_skip = clip_skip
         return model
 
     def judged_by(self, judge: Judge | None) -> None:
@@ -152,16 +168,21 @@ class PipelineModel:
     def encode(self, prompts: Sequence[str]) -> Encoded:
         """Conditions as the pipeline makes them, the latest prompts cached."""
         found = [self._encode(prompt) for prompt in prompts]
-        return Encoded([cond for cond, _ in found], [warning for _, warning in found if warning])
+        pieces = [read.pieces for _, read in found]
+        told: dict[str, Any] = {} if self._clip_skip is None else {"clip_skip": self._clip_skip}
+        if any(count > 1 for count in pieces):
+            told["prompt_pieces"] = pieces
+        warnings = [read.warning for _, read in found if read.warning]
+        return Encoded([cond for cond, _ in found], warnings, told)
 
     @torch.no_grad()
-    def _encode(self, prompt: str) -> tuple[Cond, str | None]:
+    def _encode(self, prompt: str) -> tuple[Cond, Embedded]:
         if prompt in self._prompts:
             self._prompts.move_to_end(prompt)
             return self._prompts[prompt]
-        data, warning = self._embed(prompt)
+        read = self._embed(prompt)
         key = hashlib.sha256(f"{self.name}\0{prompt}".encode()).hexdigest()[:24]
-        self._prompts[prompt] = Cond(key, data, text=prompt), warning
+        self._prompts[prompt] = Cond(key, read.data, text=prompt), read
         if len(self._prompts) > CACHED_PROMPTS:
             self._prompts.popitem(last=False)
         return self._prompts[prompt]
@@ -174,7 +195,7 @@ class PipelineModel:
         network: Network = "main",
         grad: bool = False,
     ) -> Tensor:
-        """One forward for all rows."""
+        """One forward for all rows; one for each length where long prompts are among them."""
         net = self._networks[network]
         if net is None:
             raise ValueError(
@@ -185,8 +206,21 @@ class PipelineModel:
         alpha, sigma = alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
         with torch.set_grad_enabled(grad):
             x = x_t.float()
-            out = self._forward(net, x.to(self.dtype), timestep, conds).float()
+            out = self._by_length(net, x.to(self.dtype), timestep, conds).float()
             return FROM_OUTPUT[self._prediction](x, out, alpha, sigma)
+
+    def _by_length(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
+        rows_of: dict[Any, list[int]] = {}
+        for row, cond in enumerate(conds):
+            rows_of.setdefault(shape_of(cond), []).append(row)
+        if len(rows_of) == 1:
+            return self._forward(net, x, timestep, conds)
+        parts = [
+            self._forward(net, x[rows], timestep[rows], [conds[row] for row in rows])
+            for rows in rows_of.values()
+        ]
+        order = torch.tensor([row for rows in rows_of.values() for row in rows], device=x.device)
+        return torch.cat(parts)[order.argsort()]
 
     def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
         """Pictures in [-1, 1]; with `grad` not clipped, so that the gradient is not lost where they clip."""
@@ -218,7 +252,7 @@ class PipelineModel:
         """It has no perceptual network."""
         return []
 
-    def _embed(self, prompt: str) -> tuple[Any, str | None]:
+    def _embed(self, prompt: str) -> Embedded:
         raise NotImplementedError
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
@@ -231,6 +265,12 @@ class PipelineModel:
     @property
     def _channels(self) -> int:
         return self._config.in_channels
+
+
+def shape_of(cond: Cond) -> Any:
+    """What conditions must have in common to be stacked."""
+    data = cond.data if isinstance(cond.data, tuple) else (cond.data,)
+    return tuple(one.shape for one in data)
 
 
 def stacked(conds: Sequence[Cond]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.models.pipeline import PipelineModel, stacked
+from samplers.models.pipeline import Embedded, PipelineModel, stacked
 from samplers.models.text import overflow
 
 T5_TOKENS = 300
@@ -21,11 +21,11 @@ T5_TOKENS = 300
 class PixArt(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its mask (tokens)."""
 
-    def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
+    def _embed(self, prompt: str) -> Embedded:
         text, mask, _, _ = self._pipeline.encode_prompt(
             prompt, do_classifier_free_guidance=False, device=self.device, max_sequence_length=T5_TOKENS
         )
-        return (text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, T5_TOKENS)
+        return Embedded((text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, T5_TOKENS))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text, mask = stacked(conds)

@@ -16,12 +16,12 @@ from guidance.base import Cond
 from samplers.models.control import residuals
 from samplers.models.parts import diffusers, load_network, transformers
 from samplers.models.perceptor import Perceptor
-from samplers.models.pipeline import PipelineModel
-from samplers.models.text import overflow
+from samplers.models.pipeline import Embedded, PipelineModel
+from samplers.models.text import pieces
 
 
 class StableDiffusion(PipelineModel):
-    """The adapter. A condition's data is the text's embedding (tokens, width)."""
+    """The adapter. A condition's data is the embedding (tokens, width), of a long prompt piece by piece."""
 
     def __init__(
         self,
@@ -78,10 +78,26 @@ class StableDiffusion(PipelineModel):
         """The scorer's layers; none without a scorer."""
         return [] if self._perceptor is None else self._perceptor.features(images, grad)
 
-    def _embed(self, prompt: str) -> tuple[Tensor, str | None]:
-        tokenizer = self._pipeline.tokenizer
-        embedding, _ = self._pipeline.encode_prompt(prompt, self.device, 1, False)
-        return embedding[0], overflow(tokenizer, prompt, tokenizer.model_max_length)
+    def _embed(self, prompt: str) -> Embedded:
+        parts = pieces(self._pipeline.tokenizer, prompt)
+        if self._clip_skip is None:
+            text, _ = self._pipeline.encode_prompt(parts, self.device, 1, False)
+        else:
+            text = self._skipping(self._clip_skip, parts)
+        return Embedded(text.flatten(0, 1), pieces=len(parts))
+
+    def _skipping(self, layers: int, parts: list[str]) -> Tensor:
+        """Without the encoder's last layers; diffusers 0.42's own way fails with transformers 5."""
+        encoder, tokenizer = self._pipeline.text_encoder, self._pipeline.tokenizer
+        tokens = tokenizer(
+            parts,
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        states = encoder(tokens.input_ids.to(self.device), output_hidden_states=True).hidden_states
+        return encoder.final_layer_norm(states[-(layers + 1)])
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text = torch.stack([cond.data for cond in conds])

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.models.pipeline import PipelineModel, stacked
+from samplers.models.pipeline import Embedded, PipelineModel, stacked
 from samplers.models.text import overflow
 
 T5_TOKENS = 256
@@ -21,16 +21,16 @@ T5_TOKENS = 256
 class StableDiffusion3(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width)."""
 
-    def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
+    def _embed(self, prompt: str) -> Embedded:
         text, _, pooled, _ = self._pipeline.encode_prompt(
             prompt, None, None, device=self.device, do_classifier_free_guidance=False,
-            max_sequence_length=T5_TOKENS,
+            max_sequence_length=T5_TOKENS, clip_skip=self._clip_skip,
         )  # fmt: skip
         if self._pipeline.text_encoder_3 is not None:
             warning = overflow(self._pipeline.tokenizer_3, prompt, T5_TOKENS)
         else:
             warning = overflow(self._pipeline.tokenizer, prompt, self._pipeline.tokenizer_max_length)
-        return (text[0], pooled[0]), warning
+        return Embedded((text[0], pooled[0]), warning)
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text, pooled = stacked(conds)

@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.models.pipeline import PipelineModel, stacked
-from samplers.models.text import overflow
+from samplers.models.pipeline import Embedded, PipelineModel, stacked
+from samplers.models.text import pieces
 
 
 class StableDiffusionXL(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width).
 
-    The empty prompt is the unconditional one: all zeros where the model was trained so.
+    The empty prompt is the unconditional one: all zeros where the model was trained so. Of a long prompt the
+    embeddings of its pieces are joined, and the first one's pooled one is taken.
     """
 
-    def _embed(self, prompt: str) -> tuple[tuple[Tensor, Tensor], str | None]:
-        tokenizer = self._pipeline.tokenizer_2
+    def _embed(self, prompt: str) -> Embedded:
+        parts = pieces(self._pipeline.tokenizer_2, prompt)
         text, _, pooled, _ = self._pipeline.encode_prompt(
-            prompt, device=self.device, do_classifier_free_guidance=False
+            parts, device=self.device, do_classifier_free_guidance=False, clip_skip=self._clip_skip
         )
         if not prompt and self._pipeline.config.force_zeros_for_empty_prompt:
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
-        return (text[0], pooled[0]), overflow(tokenizer, prompt, tokenizer.model_max_length)
+        return Embedded((text.flatten(0, 1), pooled[0]), pieces=len(parts))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text, pooled = stacked(conds)

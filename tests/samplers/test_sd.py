@@ -14,9 +14,9 @@ from diffusers import StableDiffusionPipeline
 
 from guidance.base import Level
 from guidance.cfg import CFG
-from guidance.none import NoGuidance
 from samplers import load, sample
 from samplers.models.sd import StableDiffusion
+from samplers.models.text import pieces
 from tests.conftest import COUNTERPARTS
 
 PROMPT, NEGATIVE = "a red apple, 3d", "blue"
@@ -114,17 +114,63 @@ def test_rows_of_a_mixed_batch_are_independent(model: StableDiffusion) -> None:
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_a_long_prompt_is_cut_with_a_warning_that_quotes_what_was_cut(
+LONG = "a red apple on a very long wooden table " * 5
+
+
+def test_a_long_prompt_is_read_to_its_end_in_pieces_of_whole_words(
     model: StableDiffusion, pipeline: Any
 ) -> None:
-    prompt = " ".join(f"w{i}" for i in range(60))
-    encoded = model.encode([prompt, prompt, "short"])
-    theirs, _ = pipeline.encode_prompt(prompt, "cpu", 1, False)
+    encoded = model.encode([LONG, "short", ""])
+    assert encoded.warnings == []
+    assert encoded.read == {"prompt_pieces": [3, 1, 1]}
+    parts = pieces(pipeline.tokenizer, LONG)
+    assert " ".join(parts).split() == LONG.split()
+    theirs = torch.cat([pipeline.encode_prompt(part, "cpu", 1, False)[0][0] for part in parts])
+    torch.testing.assert_close(encoded.conds[0].data, theirs)
+    assert model.encode([PROMPT]).read == {}
+
+
+def test_a_long_prompts_picture_is_the_pipelines(model: StableDiffusion, pipeline: Any) -> None:
+    """With both embeddings given, since the pipeline wants them equally long."""
+    pipeline.scheduler = diffusers.DDIMScheduler.from_config(model.scheduler_config)
+    negative = LONG.replace("red", "blue")
+    embeddings = [cond.data[None] for cond in model.encode([LONG, negative]).conds]
+    theirs = pipeline(
+        prompt_embeds=embeddings[0], negative_prompt_embeds=embeddings[1], guidance_scale=4.0,
+        num_inference_steps=3, generator=torch.Generator().manual_seed(1), output_type="latent",
+    ).images  # fmt: skip
+    ours = sample(
+        model, LONG, negative_prompt=negative, guidance=CFG(scale=4), sampler="ddim", steps=3, seeds=[1]
+    )
+    assert relative(ours.latents, theirs) < 1e-4
+
+
+def test_long_and_short_prompts_share_a_batch_without_changing_each_other(model: StableDiffusion) -> None:
+    conds = model.encode([PROMPT, LONG, NEGATIVE]).conds
+    levels = [Level(0.7, 0.71, 400.0), Level(0.2, 0.98, 900.0), Level(0.9, 0.43, 200.0)]
+    x = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    together = model.denoise(x, levels, conds)
+    for i in range(3):
+        alone = model.denoise(x[i : i + 1], levels[i : i + 1], conds[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_word_that_is_longer_than_the_encoder_reads_is_broken(pipeline: Any) -> None:
+    parts = pieces(pipeline.tokenizer, f"an {'x' * 200} apple")
+    assert "".join(parts).replace(" ", "") == f"an{'x' * 200}apple"
+    assert all(len(pipeline.tokenizer(part).input_ids) <= 77 for part in parts)
+
+
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_clip_skip_leaves_out_the_encoders_last_layers(tiny_sd: Path, skipped: int) -> None:
+    """As if they were not there."""
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    layers = pipeline.text_encoder.encoder.layers
+    pipeline.text_encoder.encoder.layers = layers[: len(layers) - skipped]
+    theirs, _ = pipeline.encode_prompt(PROMPT, "cpu", 1, False)
+    encoded = load(tiny_sd, clip_skip=skipped).encode([PROMPT])
     torch.testing.assert_close(encoded.conds[0].data, theirs[0])
-    assert len(encoded.warnings) == 2
-    assert "77 tokens" in encoded.warnings[0]
-    assert "w5 9" in encoded.warnings[0].replace("w 5", "w5") or "5 9" in encoded.warnings[0]
-    assert sample(model, prompt, guidance=NoGuidance(), steps=1).warnings == [encoded.warnings[0]]
+    assert encoded.read == {"clip_skip": skipped}
 
 
 def test_a_prompt_is_encoded_once(model: StableDiffusion) -> None:

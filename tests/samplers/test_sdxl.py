@@ -132,3 +132,19 @@ def test_a_lora_is_added_as_in_the_pipeline(model: StableDiffusionXL, tmp_path: 
     plain = sample(model, PROMPT, **call).latents
     assert relative(ours(0.0), plain) < 1e-4
     assert relative(theirs, plain) > 1e-3
+
+
+def test_a_long_prompt_is_read_to_its_end(model: StableDiffusionXL, pipeline: Any) -> None:
+    encoded = model.encode(["apple " * 30, "short"])
+    assert encoded.read == {"prompt_pieces": [2, 1]}
+    text, pooled = encoded.conds[0].data
+    first, *_ = pipeline.encode_prompt("apple " * 15, device="cpu", do_classifier_free_guidance=False)
+    assert text.shape == (154, 64)
+    torch.testing.assert_close(text[:77], first[0])
+    assert pooled.shape == encoded.conds[1].data[1].shape
+
+
+def test_clip_skip_is_refused_where_there_is_no_clip(tmp_path: Path) -> None:
+    build("pixart").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="a PixArtSigmaPipeline has no clip_skip; leave it out"):
+        load(tmp_path, clip_skip=1)
