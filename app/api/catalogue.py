@@ -17,6 +17,7 @@ from guidance import REGISTRY, Guidance
 from guidance.base import Level, Step
 from samplers.cards import CARDS, problems
 
+LOADING = {"source", "revision", "device", "scheduler", "without", "loras", "options"}
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(service)])
 
 LEVEL = Level(alpha=0.5**0.5, sigma=0.5**0.5, timestep=0)
@@ -119,7 +120,7 @@ def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _model(card: ModelCard) -> dict[str, Any]:
-    """A card without its source: that is the server's own business."""
-    shown = card.model_dump(mode="json", exclude={"source", "options"})
+    """A card without where it comes from and how it is loaded: that is the server's own business."""
+    shown = card.model_dump(mode="json", exclude=LOADING)
     matrix = {name: fits(one, card) for name, cls in REGISTRY.items() if (one := _default(cls)) is not None}
     return {"object": "model", "owned_by": "lodestar", **shown, "takes": matrix}

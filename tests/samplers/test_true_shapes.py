@@ -115,10 +115,12 @@ def pipeline(name: str, network: Any, scheduler: str, channels: int = 4) -> Any:
     kind = type(name, (SimpleNamespace,), {})
     parts = {"unet": network} if "UNet" in type(network).__name__ else {"transformer": network}
     made = getattr(diffusers, name)
+    with torch.device("cpu"):  # its levels are numbers
+        levels = getattr(diffusers, scheduler)()
     return kind(
         **parts,
         vae=kl(channels),
-        scheduler=getattr(diffusers, scheduler)(),
+        scheduler=levels,
         _pack_latents=getattr(made, "_pack_latents", None),
         _unpack_latents=getattr(made, "_unpack_latents", None),
         _prepare_latent_image_ids=getattr(made, "_prepare_latent_image_ids", None),
