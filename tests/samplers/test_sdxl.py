@@ -148,3 +148,21 @@ def test_clip_skip_is_refused_where_there_is_no_clip(tmp_path: Path) -> None:
     build("pixart").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="a PixArtSigmaPipeline has no clip_skip; leave it out"):
         load(tmp_path, clip_skip=1)
+
+
+def test_half_precision_keeps_estimates_in_float32_and_an_autoencoder_that_would_overflow(
+    pipeline: Any, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path)
+    model = load(tmp_path, dtype="bfloat16")
+    done = sample(model, PROMPT, guidance=CFG(scale=5), sampler="euler", steps=2, seeds=[3], **SIZE)
+    assert (model.dtype, done.latents.dtype) == (torch.bfloat16, torch.float32)
+    exact = sample(load(tmp_path), PROMPT, guidance=CFG(scale=5), sampler="euler", steps=2, seeds=[3], **SIZE)
+    assert 1e-6 < relative(done.latents, exact.latents) < 0.1
+    loaded = load(tmp_path, dtype="float16")
+    assert isinstance(loaded, StableDiffusionXL)
+    assert loaded.dtype == torch.float16
+    vae = loaded._pipeline.vae  # pyright: ignore[reportPrivateUsage]
+    assert vae.config.force_upcast
+    assert vae.dtype == torch.float32
+    assert bool(loaded.decode(1e4 * exact.latents).isfinite().all())
