@@ -32,7 +32,9 @@ def knee_of(model: Model, ask: Denoise, max_rows: int) -> int:
         bool(out.isfinite().all())  # waits for the device
 
     try:
-        seconds = measure(forward, max_rows)
+        # On a CPU, what other programs take of it must not count.
+        clock = time.process_time if model.device.type == "cpu" else time.perf_counter
+        seconds = measure(forward, max_rows, clock)
     except Exception:
         log.exception("could not measure model %r", model.name)  # the ask itself will say what is wrong
         return max_rows
@@ -43,7 +45,12 @@ def knee_of(model: Model, ask: Denoise, max_rows: int) -> int:
     return rows
 
 
-def measure(forward: Callable[[int], object], max_rows: int, budget_s: float = BUDGET_S) -> dict[int, float]:
+def measure(
+    forward: Callable[[int], object],
+    max_rows: int,
+    clock: Callable[[], float],
+    budget_s: float = BUDGET_S,
+) -> dict[int, float]:
     """Seconds that `forward(rows)` takes, the better of two calls. It must wait for the device.
 
     Ends where memory or the budget does; one row is always measured.
@@ -52,7 +59,7 @@ def measure(forward: Callable[[int], object], max_rows: int, budget_s: float = B
     spent_s = 0.0
     for rows in (size for size in SIZES if size <= max_rows):
         try:
-            calls_s = [_seconds(forward, rows) for _ in range(2)]
+            calls_s = [_seconds(forward, rows, clock) for _ in range(2)]
         except torch.OutOfMemoryError:
             break
         found[rows] = min(calls_s)
@@ -65,17 +72,18 @@ def measure(forward: Callable[[int], object], max_rows: int, budget_s: float = B
 def knee(seconds: Mapping[int, float], max_rows: int) -> int:
     """The smallest row count with nearly the best throughput; at least 2, one guided image's rows.
 
-    `max_rows` where the curve still rose when the measurement ended.
+    `max_rows` where fewer than two larger counts confirm it: the curve still rose when the measurement ended,
+    or a busy machine has made one point look bad.
     """
-    largest = max(seconds)
-    if largest == 1:  # one row alone took all the time there was: nothing of the device is idle
-        return min(2, max_rows)
+    if len(seconds) == 1 and max_rows > 1:  # one row alone took all the time there was: it fills the device
+        return 2
     best = max(rows / taken for rows, taken in seconds.items())
     bend = min(rows for rows, taken in seconds.items() if rows / taken >= WITHIN * best)
-    return max_rows if bend == largest else max(2, bend)
+    confirmed = sum(rows > bend for rows in seconds) >= 2
+    return min(max_rows, max(2, bend)) if confirmed else max_rows
 
 
-def _seconds(forward: Callable[[int], object], rows: int) -> float:
-    began = time.perf_counter()
+def _seconds(forward: Callable[[int], object], rows: int, clock: Callable[[], float]) -> float:
+    began = clock()
     forward(rows)
-    return time.perf_counter() - began
+    return clock() - began

@@ -268,10 +268,10 @@ def test_forwards_have_no_more_rows_than_the_network_s_knee(
 ) -> None:
     measured: list[int] = []
 
-    def measure(forward: Callable[[int], object], max_rows: int) -> dict[int, float]:
+    def measure(forward: Callable[[int], object], max_rows: int, clock: object) -> dict[int, float]:
         forward(3)
         measured.append(max_rows)
-        return {1: 1.0, 2: 1.1, 4: 1.2, 8: 2.4}
+        return {1: 1.0, 2: 1.1, 4: 1.2, 8: 2.4, 12: 3.6}
 
     monkeypatch.setattr("workers.knee.measure", measure)
     outcomes = finish(Engine({"tiny": model}, 16, calibrate=True), mixed(model))
