@@ -69,9 +69,9 @@ def compare(url: str, path: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(url)
-        page.get_by_role("button", name="Compare CFG, CFG++ and APG").click()
-        page.get_by_role("status").get_by_text("Done.").wait_for(timeout=300_000)
-        page.locator("#plots figure").first.wait_for()
+        page.get_by_role("button", name="Run the worked example").click()
+        page.locator("#state").get_by_text("done").wait_for(timeout=300_000)
+        page.locator("svg.plot").first.wait_for()
         page.wait_for_load_state("networkidle")
         # As tall as the page: what sticks to the window's lower edge lies at its place.
         height = page.evaluate("document.documentElement.scrollHeight")

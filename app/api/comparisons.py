@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
@@ -22,15 +23,18 @@ from app.api.deps import Lodestar, Service, pixel_steps
 from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
 from app.comparison.cells import Cell
+from app.comparison.cost import Estimate, estimate
 from app.comparison.spec import Comparison, ComparisonSpec, cell_job, plan
 from app.comparison.store import Comparisons
-from app.jobs import TERMINAL, Asked
+from app.jobs import TERMINAL, Asked, JobStatus
 from app.queue.base import QueueFull
 from app.queue.records import STATE_EVENT
 from app.upkeep import remove
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
+RECENT = 50
+"""Jobs that an estimate takes the pace from."""
 STATES = frozenset(STATE_EVENT.values()) - {"progress"}
 """Events after which a cell is told of as a whole."""
 
@@ -91,6 +95,14 @@ async def create_comparison(
     answer = whole(request, found, await cells_of(lodestar, found))
     response.headers["Location"] = answer.urls.self
     return answer
+
+
+@router.post("/estimate")
+async def estimate_comparison(spec: ComparisonSpec, lodestar: Lodestar) -> Estimate:
+    """What it would cost, or why it cannot run. Nothing is queued or kept."""
+    found = plan(spec, lodestar.catalogue, lodestar.settings, 0)
+    recent = await lodestar.queue.list(limit=RECENT, status={JobStatus.SUCCEEDED})
+    return await asyncio.to_thread(estimate, found, recent.records)
 
 
 @router.get("")

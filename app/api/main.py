@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 
+from app import web
 from app.api import (
     a1111,
     ballots,
@@ -40,7 +38,6 @@ from app.storage.opening import open_storage
 from app.upkeep import tidy
 from app.webhooks import Courier
 
-WEB = Path(__file__).resolve().parent.parent / "web"
 SEND_S = 1.0
 """Webhooks that are due are sent this often."""
 TIDY_S = 5.0
@@ -97,10 +94,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     own = (jobs, estimate, events, images, comparisons, ballots, exports, catalogue, fleet)
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=WEB), name="static")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(WEB / "index.html")
-
+    web.mount(app)
     return app

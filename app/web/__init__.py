@@ -1,0 +1,36 @@
+"""The page: files served as they lie, and one shell for every screen's address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+WEB = Path(__file__).resolve().parent
+SCREENS = ("/", "/compare/{id}", "/compare/{id}/vote", "/compare/{id}/results", "/library", "/system")
+FRESH = {"Cache-Control": "no-cache"}
+"""A browser asks each time whether its copy is still good: after an update no old module meets a new one."""
+
+
+class Fresh(StaticFiles):
+    """Static files with `FRESH`."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or 304."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(FRESH)
+        return response
+
+
+def mount(app: FastAPI) -> None:
+    """Serve the page."""
+    app.mount("/static", Fresh(directory=WEB / "static"), name="static")
+
+    async def shell() -> FileResponse:
+        return FileResponse(WEB / "static" / "index.html", headers=FRESH)
+
+    for path in SCREENS:
+        app.add_api_route(path, shell, include_in_schema=False, methods=["GET", "HEAD"])

@@ -1,0 +1,105 @@
+// What a person writes in the form, as a request and back. Pure functions.
+
+export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height"];
+const NUMBERS = new Set(["steps", "width", "height"]);
+
+/** Lines as prompts; `a {red|blue} apple` stands for both. */
+export function prompts(text) {
+  const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
+  return [...new Set(lines.flatMap(expand))];
+}
+
+function expand(line) {
+  const found = /\{([^{}]*\|[^{}]*)\}/.exec(line);
+  if (!found) return [line];
+  const [before, after] = [line.slice(0, found.index), line.slice(found.index + found[0].length)];
+  return found[1].split("|").flatMap((choice) => expand(before + choice.trim() + after));
+}
+
+/** `1, 2, 5-8` as numbers; null where it is none. */
+export function seeds(text) {
+  const found = [];
+  for (const part of text.split(/[\s,]+/).filter(Boolean)) {
+    const range = /^(\d+)-(\d+)$/.exec(part);
+    if (range && Number(range[2]) >= Number(range[1]) && range[2] - range[1] < 1000) {
+      for (let seed = Number(range[1]); seed <= Number(range[2]); seed++) found.push(seed);
+    } else if (/^\d+$/.test(part)) found.push(Number(part));
+    else return null;
+  }
+  return found.length ? [...new Set(found)] : null;
+}
+
+/** `1-10 [4]`, `1-10 (+3)` or `1, 4, 7` as numbers; null where it is none. */
+export function sweep(text) {
+  const range = /^\s*(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*(?:\[(\d+)\]|\(\+([\d.]+)\))\s*$/.exec(text);
+  if (range) {
+    const [low, high] = [Number(range[1]), Number(range[2])];
+    const step = range[4] ? Number(range[4]) : (high - low) / (Number(range[3]) - 1 || 1);
+    if (!(step > 0) || !(high >= low)) return null;
+    const size = range[3] ? Number(range[3]) : Math.floor((high - low) / step + 1e-9) + 1;
+    return size <= 8 ? Array.from({ length: size }, (_, i) => Number((low + i * step).toPrecision(6))) : null;
+  }
+  const list = text.split(/[\s,]+/).filter(Boolean).map(Number);
+  return list.length && list.length <= 8 && list.every(Number.isFinite) ? list : null;
+}
+
+/** The form as a request. */
+export function request(draft) {
+  const spec = { prompts: prompts(draft.prompts), seeds: seeds(draft.seeds) ?? [], arms: draft.arms.map(arm) };
+  for (const name of FIELDS) {
+    const value = draft[name];
+    if (value !== "" && value !== undefined && value !== null) spec[name] = NUMBERS.has(name) ? Number(value) : value;
+  }
+  return spec;
+}
+
+function arm({ guidance, label, steps, sampler }) {
+  const told = { guidance: Object.fromEntries(Object.entries(guidance).filter(([, value]) => value !== "")) };
+  if (label) told.label = label;
+  if (steps) told.steps = Number(steps);
+  if (sampler) told.sampler = sampler;
+  return told;
+}
+
+/** A request as the form shows it. */
+export function draftOf(spec) {
+  const draft = {
+    prompts: (spec.prompts ?? [spec.prompt ?? ""]).join("\n"),
+    seeds: (spec.seeds ?? [1]).join(", "),
+    arms: (spec.arms ?? [{ guidance: spec.guidance ?? { method: "cfg" } }]).map((one) => ({ ...one, guidance: { ...one.guidance } })),
+  };
+  for (const name of FIELDS) draft[name] = spec[name] ?? "";
+  return draft;
+}
+
+/** A comparison as a request for the same: what all arms share is said once. */
+export function requestOf(found) {
+  const shared = (name) => (found.arms.every((arm) => arm[name] === found.arms[0][name]) ? found.arms[0][name] : null);
+  const spec = { prompts: found.prompts, seeds: found.seeds, model: found.model, negative_prompt: found.negative_prompt, width: found.width, height: found.height };
+  const [steps, sampler] = [shared("steps"), shared("sampler")];
+  if (steps) spec.steps = steps;
+  if (sampler) spec.sampler = sampler;
+  spec.arms = found.arms.map((arm) => ({
+    label: arm.label,
+    guidance: arm.guidance,
+    ...(steps ? {} : { steps: arm.steps }),
+    ...(sampler ? {} : { sampler: arm.sampler }),
+  }));
+  return spec;
+}
+
+/** The request inside a PNG that this service made; null where there is none. */
+export function requestInside(buffer) {
+  const view = new DataView(buffer);
+  if (view.byteLength < 16 || view.getUint32(0) !== 0x89504e47) return null;
+  for (let at = 8; at + 12 <= view.byteLength; ) {
+    const size = view.getUint32(at);
+    const kind = String.fromCharCode(...new Uint8Array(buffer, at + 4, 4));
+    if (kind === "iTXt") {
+      const text = new TextDecoder().decode(new Uint8Array(buffer, at + 8, size));
+      if (text.startsWith("lodestar\0\0\0")) return JSON.parse(text.slice(text.indexOf("{")));
+    }
+    at += size + 12;
+  }
+  return null;
+}

@@ -1,0 +1,209 @@
+// One comparison: overview, pair, metrics, trajectories, spec. What is looked at is in the address.
+
+import { Fragment, html, useEffect, useMemo, useState } from "/static/vendor/ui.js";
+import { call, comparison, loadCatalogue, post } from "/static/lib/api.js";
+import { requestOf } from "/static/lib/draft.js";
+import { useKeys } from "/static/lib/keys.js";
+import { Live } from "/static/lib/live.js";
+import { go, put, query } from "/static/lib/route.js";
+import { announce, copy, count, say } from "/static/lib/say.js";
+import { look, panBy, read, written, zoom, zoomBy } from "/static/lib/zoom.js";
+import { Differs } from "/static/widgets/differs.js";
+import { Field, Select } from "/static/widgets/field.js";
+import { Grid } from "/static/widgets/grid.js";
+import { Metrics } from "/static/widgets/metrics.js";
+import { MODES, Pair } from "/static/widgets/pair.js";
+import { Spec } from "/static/widgets/spec.js";
+import { Trajectory } from "/static/widgets/trajectory.js";
+
+const VIEWS = { overview: "Overview", pair: "Pair", metrics: "Metrics", steps: "Trajectories", spec: "Spec" };
+const ZOOM_PAUSE_MS = 250;
+
+export default function Compare({ id }) {
+  const live = useMemo(() => new Live(id), [id]);
+  useEffect(() => () => live.end(), [live]);
+  useEffect(() => void loadCatalogue().catch((problem) => say(problem.message)), []);
+  useEffect(() => {
+    read(query("z"));
+    let timer;
+    const stop = zoom.subscribe((now) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => put({ z: written(now) }), ZOOM_PAUSE_MS);
+    });
+    return () => { stop(); clearTimeout(timer); };
+  }, [id]);
+  if (live.problem.value) return html`<div class="stack"><h1 tabindex="-1">No comparison here</h1><p>${live.problem.value.message}</p><p><a href="/library">Look in the library</a> or <a href="/">make a new one</a>.</p></div>`;
+  if (!live.found.value) return html`<h1 tabindex="-1">Loading the comparison</h1>`;
+  return html`<${Shown} live=${live} />`;
+}
+
+/** The pair that is looked at; `a` and `b` are never the same arm. */
+function chosenIn(found) {
+  const whole = (name, most, usual) => Math.min(Math.max(0, Number(query(name, String(usual))) || 0), most);
+  const [prompt, seed] = [whole("p", found.prompts.length - 1, 0), whole("s", found.seeds.length - 1, 0)];
+  const a = whole("a", found.arms.length - 1, 0);
+  let b = whole("b", found.arms.length - 1, Math.min(1, found.arms.length - 1));
+  if (a === b) b = a === 0 ? Math.min(1, found.arms.length - 1) : 0;
+  return { prompt, seed, a, b };
+}
+
+function choose(found, changes) {
+  const before = chosenIn(found);
+  const next = { ...before, ...changes };
+  if (next.a === next.b) {
+    if ("a" in changes) next.b = before.a;
+    else next.a = before.b;
+  }
+  put({ p: next.prompt || null, s: next.seed || null, a: next.a, b: next.b });
+}
+
+function Shown({ live }) {
+  const found = live.found.value;
+  const chosen = chosenIn(found);
+  const view = VIEWS[query("view")] ? query("view") : "overview";
+  const show = (name) => put({ view: name === "overview" ? null : name }, true);
+  const turn = (name, by, most) => choose(found, { [name]: (chosen[name] + by + most) % most });
+  const pan = (dx, dy) => ["", () => panBy(dx, dy)];
+  const modes = Object.keys(MODES);
+  useEffect(() => {
+    document.title = `${found.title} · Lodestar`;
+  }, [found.title]);
+  useKeys({
+    g: ["Overview with the grid", () => show("overview")], i: ["Pair", () => show("pair")], t: ["Trajectories", () => show("steps")],
+    m: ["Next way to compare", () => put({ mode: modes[(modes.indexOf(query("mode", "slider")) + 1) % modes.length] })],
+    x: ["Swap A and B", () => put({ a: chosen.b, b: chosen.a })],
+    "[": ["Seed before", () => turn("seed", -1, found.seeds.length)], "]": ["Next seed", () => turn("seed", 1, found.seeds.length)],
+    "{": ["Prompt before", () => turn("prompt", -1, found.prompts.length)], "}": ["Next prompt", () => turn("prompt", 1, found.prompts.length)],
+    "+": ["Zoom in", () => zoomBy(1.5)], "-": ["Zoom out", () => zoomBy(1 / 1.5)], 0: ["Whole pictures", () => look({ z: 1 })],
+    ArrowLeft: pan(-0.1, 0), ArrowRight: pan(0.1, 0), ArrowUp: pan(0, -0.1), ArrowDown: pan(0, 0.1),
+    v: ["Vote", () => go(`/compare/${found.id}/vote`)], e: ["Export", () => { const menu = document.getElementById("export"); menu.open = true; menu.querySelector("summary").focus(); }],
+    "/": ["Filter rows", () => document.getElementById("filter")?.focus()], Escape: ["Back to the overview", () => show("overview")],
+  });
+  return html`<div class="stack">
+    <${Top} live=${live} />
+    <nav class="tabs" aria-label="Views of this comparison">${Object.entries(VIEWS).map(([name, text]) => html`<a href=${link({ view: name === "overview" ? null : name })} aria-current=${name === view ? "page" : null}>${text}</a>`)}
+      <a href="/compare/${found.id}/vote">Vote</a><a href="/compare/${found.id}/results">Results</a></nav>
+    ${view === "overview" && html`<${Overview} live=${live} chosen=${chosen} />`}
+    ${view === "pair" && html`<${PairView} live=${live} chosen=${chosen} />`}
+    ${view === "metrics" && html`<${Metrics} live=${live} />`}
+    ${view === "steps" && html`<${Trajectory} live=${live} />`}
+    ${view === "spec" && html`<${Spec} live=${live} />`}
+  </div>`;
+}
+
+/** This address with other parameters. */
+function link(changes) {
+  const next = new URL(location.href);
+  for (const [name, value] of Object.entries(changes)) value === null ? next.searchParams.delete(name) : next.searchParams.set(name, value);
+  return next.pathname + next.search;
+}
+
+function Top({ live }) {
+  const { id, title, cells, arms, prompts, seeds } = live.found.value;
+  const counts = live.counts.value;
+  const total = live.cells.length;
+  const made = counts.succeeded ?? 0;
+  const lost = (counts.failed ?? 0) + (counts.canceled ?? 0) + (counts.expired ?? 0) + (counts.missing ?? 0);
+  const state = `${made} of ${count(total, "picture")}${lost ? `, ${lost} not made` : ""}${live.open.value ? "" : made === total ? ", done" : ""}`;
+  useEffect(() => announce(state), [state]);
+  const act = (what) => () => live.act(what).catch((problem) => say(problem.message));
+  const size = `${count(made, "picture")}`;
+  return html`<header class="tight">
+    <div class="bar"><${Title} live=${live} title=${title} /></div>
+    <div class="bar"><p class="num" id="state">${state}</p>
+      ${!live.connected.value && live.open.value && html`<p class="note trouble" role="alert">The connection is lost; trying again. Nothing is lost.</p>`}
+      <span class="push bar">
+        ${live.open.value && html`<button type="button" onClick=${act("cancel")}>Cancel</button>`}
+        ${!live.open.value && lost > 0 && html`<button type="button" onClick=${act("retry")}>Make ${lost} again</button>`}
+        <a class="button" href="/?from=${id}">Fork</a>
+        <details class="menu" id="export"><summary class="button">Export</summary><div class="sheet">
+          ${[["zip", "Everything as zip"], ["html", "Report, one HTML file"], ["png", "Contact sheet, PNG"]].map(([kind, text]) => html`<a href="${comparison(id)}/export.${kind}" download>${text} (${size})</a>`)}
+          <a href="${comparison(id)}/export.csv" download>Scores, CSV (${count(total, "row")})</a>
+          <a href="${comparison(id)}/export.csv?of=traces" download>Traces, CSV</a>
+          <a href="${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a>
+          <a href="${comparison(id)}/export.json" download>All numbers, JSON</a></div></details>
+        <button type="button" class="primary" onClick=${() => copy(location.href, "The link")}>Share</button>
+      </span></div>
+    <${Matched} live=${live} />
+  </header>`;
+}
+
+function Title({ live, title }) {
+  const [editing, edit] = useState(false);
+  if (!editing) return html`<${Fragment}><h1 tabindex="-1">${title}</h1><button type="button" class="plain" onClick=${() => edit(true)}>Rename</button><//>`;
+  const save = async (event) => {
+    event.preventDefault();
+    const name = new FormData(event.target).get("title").trim();
+    edit(false);
+    if (!name || name === title) return;
+    try {
+      await call(comparison(live.id), { method: "PATCH", body: { title: name } });
+      live.found.value = { ...live.found.value, title: name };
+    } catch (problem) {
+      say(problem.message);
+    }
+  };
+  return html`<form class="bar" onSubmit=${save}><h1 class="sr" tabindex="-1">${title}</h1><label class="sr" for="title">Title</label>
+    <input id="title" name="title" maxlength="200" value=${title} ref=${(input) => input?.focus()} onKeyDown=${(event) => event.key === "Escape" && edit(false)} /><button>Save</button></form>`;
+}
+
+/** Whether the arms cost the same, and a way to make them. */
+function Matched({ live }) {
+  const found = live.found.value;
+  const costs = found.arms.map((_, arm) => Math.max(0, ...live.cells.map((cell) => cell.value).filter((cell) => cell.arm === arm).map((cell) => (cell.nfe?.model ?? 0) + (cell.nfe?.weak ?? 0))));
+  if (costs.some((cost) => !cost) || new Set(costs).size < 2) return null;
+  const equalise = async () => {
+    const spec = requestOf(found);
+    try {
+      const { arms } = await post("/v1/comparisons/estimate", spec);
+      const again = spec.arms.map(({ label, ...arm }, index) => ({ ...arm, label: `${label.slice(0, 44)} (${arms[index].matched_steps} steps)`, steps: arms[index].matched_steps }));
+      const { id } = await post("/v1/comparisons", { ...spec, title: `${found.title.slice(0, 180)}, compute-matched`, arms: again });
+      go(`/compare/${id}`);
+    } catch (problem) {
+      say(problem.message);
+    }
+  };
+  return html`<div class="note bar"><p>Not compute-matched: ${found.arms.map((arm, index) => `${arm.label} ${costs[index]}`).join(", ")} evaluations per picture.</p><button type="button" class="push" onClick=${equalise}>Equalise by steps</button></div>`;
+}
+
+function Overview({ live, chosen }) {
+  const found = live.found.value;
+  const hidden = query("hide").split(",").filter(Boolean).map(Number);
+  const many = found.prompts.length * found.seeds.length > 1;
+  const size = query("size", many ? "m" : "l");
+  const hide = (arm) => put({ hide: [...hidden, arm].join() });
+  return html`<div class="stack">
+    <div class="bar">
+      ${many && html`<div class="bar"><label for="filter">Rows</label><input id="filter" style=${{ width: "200px" }} placeholder="words, or failed" value=${query("find")} onInput=${(event) => put({ find: event.target.value })} /></div>`}
+      <fieldset class="pills"><legend class="sr">Size of the pictures</legend>${[["s", "Small"], ["m", "Medium"], ["l", "Large"]].map(([name, text]) => html`<label><input type="radio" name="size" checked=${name === size} onChange=${() => put({ size: name })} />${text}</label>`)}</fieldset>
+      ${hidden.length > 0 && html`<button type="button" class="plain" onClick=${() => put({ hide: null })}>Show all arms</button>`}
+    </div>
+    <${Grid} live=${live} chosen=${chosen} choose=${(changes) => choose(found, changes)} size=${size} hidden=${hidden} hide=${hide} filter=${query("find")} />
+    <${PairView} live=${live} chosen=${chosen} brief=${true} />
+  </div>`;
+}
+
+function PairView({ live, chosen, brief = false }) {
+  const found = live.found.value;
+  const { prompts, seeds, arms, width, height } = found;
+  const row = { prompt: chosen.prompt, seed: chosen.seed };
+  const [a, b] = [chosen.a, chosen.b].map((arm) => live.at(chosen.prompt, chosen.seed, arm).value);
+  const named = (cell) => ({ image: cell.images[0], name: arms[cell.arm].label, alt: `${arms[cell.arm].label}, ${prompts[cell.prompt]}, seed ${seeds[cell.seed]}` });
+  const options = arms.map((arm, index) => [String(index), arm.label]);
+  const set = (name) => (value) => choose(found, { [name]: Number(value) });
+  const select = (label, name, values) => html`<${Field} label=${label}>${(attributes) => html`<${Select} attributes=${attributes} value=${String(chosen[name])} options=${values} onChange=${set(name)} />`}<//>`;
+  if (arms.length < 2) return html`<p class="quiet">There is one arm only; <a href="/?from=${found.id}">fork</a> it to add another.</p>`;
+  return html`<section class="pair" aria-labelledby="pair-title">
+    <div class="card tight">
+      <h2 id="pair-title">A against B</h2>
+      <div class="fields">${select("A", "a", options)}${select("B", "b", options)}
+        ${prompts.length > 1 && select("Prompt of the pair", "prompt", prompts.map((text, index) => [String(index), text]))}
+        ${seeds.length > 1 && select("Seed of the pair", "seed", seeds.map((seed, index) => [String(index), String(seed)]))}</div>
+      ${a.images.length && b.images.length ? html`<${Pair} a=${named(a)} b=${named(b)} width=${width} height=${height} />` : html`<p class="quiet">The slider comes when both pictures are made.</p>`}
+    </div>
+    <div class="stack">
+      ${a.images.length && b.images.length ? html`<section class="card tight" aria-labelledby="differs"><h2 id="differs">What differs</h2><${Differs} a=${a} b=${b} arms=${arms} /></section>` : null}
+      <${Trajectory} live=${live} row=${row} only=${brief ? ["guidance_norm"] : null} />
+    </div>
+  </section>`;
+}

@@ -1,0 +1,119 @@
+// Two pictures of one row: side by side, slider, blink, onion skin, difference. Zoom is shared by all.
+
+import { Fragment, html, useEffect, useRef, useState } from "/static/vendor/ui.js";
+import { KINDS, map, numbers, paint } from "/static/lib/difference.js";
+import { put, query } from "/static/lib/route.js";
+import { short } from "/static/lib/say.js";
+import { Picture, View, ZoomBar } from "/static/widgets/view.js";
+
+export const MODES = { slider: "Slider", side: "Side by side", blink: "Blink", onion: "Onion skin", diff: "Difference" };
+const BLINK_MS = 600;
+
+/** `a`, `b`: {image, name, arm}; the mode and its settings are in the address. */
+export function Pair({ a, b, width, height }) {
+  const mode = MODES[query("mode")] ? query("mode") : "slider";
+  const Mode = { slider: Slider, side: Side, blink: Blink, onion: Onion, diff: Difference }[mode];
+  return html`<div class="tight">
+    <div class="bar">
+      <fieldset class="pills"><legend class="sr">How to compare</legend>${Object.entries(MODES).map(([name, text]) => html`<label><input type="radio" name="mode" value=${name} checked=${name === mode} onChange=${() => put({ mode: name })} />${text}</label>`)}</fieldset>
+      <span class="push"><${ZoomBar} /></span>
+    </div>
+    <${Mode} a=${a} b=${b} width=${width} height=${height} />
+  </div>`;
+}
+
+const Tags = ({ a, b }) => html`<${Fragment}><span class="tag">A ${a.name}</span><span class="tag right">B ${b.name}</span><//>`;
+
+function Slider({ a, b, width, height }) {
+  const at = Number(query("at", "50"));
+  const way = query("way") === "level" ? "level" : "upright";
+  const set = (value) => put({ at: value === 50 ? null : value });
+  return html`<${Fragment}>
+    <div class="surround"><${View} width=${width} height=${height} style=${{ "--at": at / 100 }}>
+      <${Picture} image=${a.image} alt="A: ${a.alt}" />
+      <div class="clip ${way}"><${Picture} image=${b.image} alt="B: ${b.alt}" /></div>
+      <div class="rule ${way}"></div><${Tags} a=${a} b=${b} />
+    <//></div>
+    <label for="at">Where A ends and B begins</label>
+    <input id="at" type="range" min="0" max="100" step="1" value=${at} aria-valuetext="${at} % ${a.name}, ${100 - at} % ${b.name}" onInput=${(event) => set(Number(event.target.value))} />
+    <div class="bar" role="group" aria-label="Slider positions">${[0, 25, 50, 75, 100].map((value) => html`<button type="button" class="plain" aria-pressed=${value === at} onClick=${() => set(value)}>${value} %</button>`)}
+      <button type="button" class="plain push" aria-pressed=${way === "level"} onClick=${() => put({ way: way === "level" ? null : "level" })}>Horizontal edge</button></div>
+  <//>`;
+}
+
+const Side = ({ a, b, width, height }) => html`<div class="surround">${[["A", a], ["B", b]].map(([role, one]) => html`<figure>
+  <${View} width=${width} height=${height}><${Picture} image=${one.image} alt="${role}: ${one.alt}" /><//><figcaption>${role} ${one.name}</figcaption></figure>`)}</div>`;
+
+function Blink({ a, b, width, height }) {
+  const [second, show] = useState(false);
+  const [auto, run] = useState(false);
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  useEffect(() => {
+    if (!auto) return undefined;
+    const timer = setInterval(() => show((now) => !now), BLINK_MS);
+    return () => clearInterval(timer);
+  }, [auto]);
+  useEffect(() => {
+    const key = (on) => (event) => {
+      if (event.key !== " " || event.target.closest?.("input, textarea, select, button, a, summary")) return;
+      event.preventDefault();
+      show(on);
+    };
+    const [down, up] = [key(true), key(false)];
+    addEventListener("keydown", down);
+    addEventListener("keyup", up);
+    return () => { removeEventListener("keydown", down); removeEventListener("keyup", up); };
+  }, []);
+  const one = second ? b : a;
+  const hold = (on) => () => show(on);
+  return html`<${Fragment}><div class="surround"><${View} width=${width} height=${height}><${Picture} image=${a.image} alt=${second ? "" : `A: ${a.alt}`} />
+      <div class="clip" hidden=${!second}><${Picture} image=${b.image} alt="B: ${b.alt}" /></div><span class="tag">${second ? "B" : "A"} ${one.name}</span><//></div>
+    <div class="bar"><button type="button" aria-pressed=${second} onPointerDown=${hold(true)} onPointerUp=${hold(false)} onPointerLeave=${hold(false)}
+        onKeyDown=${(event) => event.key === " " && show(true)} onKeyUp=${(event) => event.key === " " && show(false)}>Hold to see B (Space)</button>
+      ${!still && html`<button type="button" aria-pressed=${auto} onClick=${() => run(!auto)}>${auto ? "Stop blinking" : "Blink by itself"}</button>`}</div><//>`;
+}
+
+function Onion({ a, b, width, height }) {
+  const share = Number(query("mix", "50"));
+  return html`<${Fragment}><div class="surround"><${View} width=${width} height=${height}><${Picture} image=${a.image} alt="A: ${a.alt}" />
+      <div class="clip" style=${{ opacity: share / 100 }}><${Picture} image=${b.image} alt="B: ${b.alt}" /></div><${Tags} a=${a} b=${b} /><//></div>
+    <label for="mix">How much of B lies over A</label>
+    <input id="mix" type="range" min="0" max="100" value=${share} aria-valuetext="${share} % ${b.name} over ${a.name}" onInput=${(event) => put({ mix: event.target.value })} /><//>`;
+}
+
+async function pixels(url) {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+function Difference({ a, b, width, height }) {
+  const kind = KINDS[query("kind")] ? query("kind") : "rgb";
+  const canvas = useRef();
+  const [told, tell] = useState(null);
+  const about = KINDS[kind];
+  useEffect(() => {
+    let stale = false;
+    Promise.all([pixels(a.image.url), pixels(b.image.url)]).then(([one, other]) => {
+      if (stale || !canvas.current || one.width !== other.width) return;
+      const values = map(kind, one.data, other.data);
+      canvas.current.width = one.width;
+      canvas.current.height = one.height;
+      canvas.current.getContext("2d").putImageData(new ImageData(paint(values, about.scale, about.signed), one.width), 0, 0);
+      tell(numbers(values, one.data, other.data));
+    }).catch(() => tell(null));
+    return () => (stale = true);
+  }, [a.image.url, b.image.url, kind]);
+  const summary = told ? `mean ${short(told.mean)}, 99th percentile ${short(told.p99)}, most ${short(told.most)}` : "computing";
+  return html`<${Fragment}><div class="surround"><${View} width=${width} height=${height}><canvas ref=${canvas} role="img" aria-label="Difference of ${a.name} and ${b.name}, ${about.title}: ${summary}"></canvas><//></div>
+    <div class="bar"><fieldset class="pills"><legend class="sr">Measure</legend>${Object.entries(KINDS).map(([name, one]) => html`<label><input type="radio" name="kind" value=${name} checked=${name === kind} onChange=${() => put({ kind: name === "rgb" ? null : name })} />${one.title}</label>`)}</fieldset></div>
+    <div class="heat ${about.signed ? "signed" : ""}" aria-hidden="true"></div>
+    <p class="bar quiet num"><span>${about.signed ? `−${about.scale}` : 0}</span><span class="push">${about.scale} and more</span></p>
+    <p class="quiet">${about.unit}</p>
+    ${told && html`<table class="data" id="difference"><tbody>
+      ${[["mean", told.mean], ["99th percentile", told.p99], ["most", told.most], ["PSNR, dB", told.psnr]].map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${Number.isFinite(value) ? short(value) : "identical"}</td></tr>`)}</tbody></table>`}<//>`;
+}

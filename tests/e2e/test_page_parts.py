@@ -1,0 +1,110 @@
+"""What the page is made of: budgets, licences, and its pure functions against Python."""
+
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+from playwright.async_api import Page
+
+from app.web import WEB
+from tests.e2e.browsing import CHROMIUM
+
+STATIC = WEB / "static"
+OWN = [path for path in STATIC.glob("**/*.js") if path.parent.name != "vendor"]
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+
+
+def test_the_page_stays_small_and_loads_nothing_from_elsewhere() -> None:
+    assert sum(len(path.read_text().splitlines()) for path in OWN) < 4000
+    for path in [*OWN, STATIC / "index.html", STATIC / "style.css"]:
+        assert not re.search(r"""(src|href|from|url\()\s*=?\s*["']?https?:""", path.read_text()), path
+        assert "innerHTML" not in path.read_text()
+
+
+def test_what_is_vendored_is_named_licensed_and_unchanged() -> None:
+    told = json.loads((STATIC / "vendor" / "versions.json").read_text())
+    bundle = (STATIC / "vendor" / "ui.js").read_bytes()
+    assert hashlib.sha256(bundle).hexdigest() == told["sha256"]
+    licences = (STATIC / "vendor" / "LICENSES.txt").read_text()
+    assert all(f"{name} {version}" in licences for name, version in told["packages"].items())
+    assert b"eval(" not in bundle
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(300)
+@needs_browser
+async def test_the_first_load_is_below_150_kb_and_policy_is_strict(page: Page) -> None:
+    sizes = dict[str, int]()
+
+    async def weigh(response) -> None:
+        if "/v1/" not in response.url:
+            sizes[response.url] = len(await response.body())
+
+    page.on("response", weigh)
+    answer = await page.goto("/")
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "script-src 'self'" in policy
+    await page.wait_for_load_state("networkidle")
+    assert sum(sizes.values()) < 150_000, sizes
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(300)
+@needs_browser
+async def test_differences_equal_numpys(page: Page) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 256, (2, 40, 30, 4))
+    a[..., 3] = b[..., 3] = 255
+    await page.goto("/library")
+    told = await page.evaluate(
+        """async ([a, b]) => {
+          const { map, numbers, oklab } = await import("/static/lib/difference.js");
+          const all = {};
+          for (const kind of ["rgb", "oklab", "lightness"]) {
+            const values = map(kind, a, b);
+            all[kind] = { ...numbers(values, a, b), first: [...values.slice(0, 5)] };
+          }
+          return { ...all, white: oklab(255, 255, 255), red: oklab(255, 0, 0) };
+        }""",
+        [a.ravel().tolist(), b.ravel().tolist()],
+    )
+    rgb = np.abs(a[..., :3] - b[..., :3]).mean(axis=-1).ravel()
+    assert told["rgb"]["first"] == pytest.approx(rgb[:5].tolist(), rel=1e-6)
+    assert told["rgb"]["mean"] == pytest.approx(rgb.mean(), rel=1e-6)
+    assert told["rgb"]["p99"] == pytest.approx(np.percentile(rgb, 99, method="inverted_cdf"), rel=1e-6)
+    mse = ((a[..., :3] - b[..., :3]) ** 2).mean()
+    assert told["rgb"]["psnr"] == pytest.approx(10 * np.log10(255**2 / mse))
+    assert told["white"] == pytest.approx([1, 0, 0], abs=1e-4)
+    assert told["red"] == pytest.approx([0.6280, 0.2249, 0.1258], abs=1e-3)
+    assert told["oklab"]["mean"] > abs(told["lightness"]["mean"]) > 0
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(300)
+@needs_browser
+async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
+    await page.goto("/library")
+    told = await page.evaluate(
+        """async () => {
+          const { prompts, seeds, sweep } = await import("/static/lib/draft.js");
+          const { ticks, csv } = await import("/static/widgets/chart.js");
+          return {
+            prompts: prompts(" a {red|blue} {x|y}\\n\\na red x "),
+            seeds: ["1, 2,5-7", "x", "3-1", ""].map(seeds),
+            sweep: ["1-10 [4]", "1-10 (+3)", "1, 4 7", "a", "1-2 [99]"].map(sweep),
+            ticks: ticks(0, 19.7),
+            csv: csv([['a"b', null], [1, "x,y"]]),
+          };
+        }"""
+    )
+    assert told == {
+        "prompts": ["a red x", "a red y", "a blue x", "a blue y"],
+        "seeds": [[1, 2, 5, 6, 7], None, None, None],
+        "sweep": [[1, 4, 7, 10], [1, 4, 7, 10], [1, 4, 7], None, None],
+        "ticks": [0, 5, 10, 15],
+        "csv": '"a""b",\r\n1,"x,y"',
+    }
