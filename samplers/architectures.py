@@ -32,6 +32,7 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "StableDiffusionPipeline": Architecture("sd.StableDiffusion"),
+    "LatentConsistencyModelPipeline": Architecture("sd.StableDiffusion"),
     "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler"),
     "StableDiffusion3Pipeline": Architecture("sd3.StableDiffusion3", "flow", "transformer", "flow_euler"),
     "FluxPipeline": Architecture(
@@ -84,7 +85,7 @@ def read_layout(folder: Path) -> Layout:
         extras.add("weak")
     if any((folder / part / "config.json").is_file() for part in ("classifier", "scorer")):
         extras.add("classifier")
-    if network.get("guidance_embeds"):
+    if network.get("guidance_embeds") or network.get("time_cond_proj_dim"):
         extras.add("embedded")
     vae = folder / "vae"
     cell_px = cell_px_of(_config(folder, "vae")) if vae.is_dir() else 1

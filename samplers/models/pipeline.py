@@ -64,7 +64,7 @@ class PipelineModel:
         self.dtype: torch.dtype = network.dtype  # read once: diffusers walks all modules for it
         self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
         self.extras = known.extras | ({"weak"} if weak is not None else set())
-        if network.config.get("guidance_embeds"):
+        if network.config.get("guidance_embeds") or network.config.get("time_cond_proj_dim"):
             self.extras |= {"embedded"}
         self._pipeline = pipeline
         self._networks: dict[Network, Any] = {"main": network, "weak": weak}

@@ -1,16 +1,20 @@
 """Stable Diffusion 1.x and 2.x: CLIP text encoder, UNet, KL or tiny autoencoder, in a diffusers layout.
 
-Compared with diffusers 0.42's `StableDiffusionPipeline`, whose latents it reproduces.
+A UNet with `time_cond_proj_dim` has its guidance scale built in, as LCM's (arXiv 2310.04378): each row tells
+its own (`Cond.scale`), and a guidance method on top of it is two passes, each told that scale. Compared with
+diffusers 0.42's `StableDiffusionPipeline` and `LatentConsistencyModelPipeline`, whose latents it reproduces.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from guidance.base import Cond
 from samplers.models.control import residuals
@@ -18,6 +22,8 @@ from samplers.models.parts import diffusers, load_network, transformers
 from samplers.models.perceptor import Perceptor
 from samplers.models.pipeline import Embedded, PipelineModel
 from samplers.models.text import pieces
+
+DEFAULT_SCALE = 8.5
 
 
 class StableDiffusion(PipelineModel):
@@ -36,11 +42,6 @@ class StableDiffusion(PipelineModel):
         self._perceptor = perceptor
         if controlnet is not None:
             self.extras |= {"controlnet"}
-        if self._config.time_cond_proj_dim is not None:
-            raise ValueError(
-                "this UNet takes its guidance scale as an input (time_cond_proj_dim, as LCM does), which is "
-                "not supported; use the model it was distilled from"
-            )
         if self._config.in_channels != self._config.out_channels or self._config.addition_embed_type:
             raise ValueError(
                 "this UNet takes more than a latent, a time and a text; it is not a plain SD model"
@@ -102,10 +103,24 @@ class StableDiffusion(PipelineModel):
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text = torch.stack([cond.data for cond in conds])
         added = residuals(self._controlnet, x, timestep, text, conds)
-        return net(x, timestep, encoder_hidden_states=text, return_dict=False, **added)[0]
+        told = _scale_embedding(conds, net.config.time_cond_proj_dim, x)
+        return net(x, timestep, timestep_cond=told, encoder_hidden_states=text, return_dict=False, **added)[0]
 
 
 def _beside(source: str, named: str | Path | None, folder: str) -> str | None:
     """The part that is named, else the folder of that name in the model's own, where there is one."""
     own = Path(source) / folder
     return str(named) if named is not None else str(own) if own.is_dir() else None
+
+
+def _scale_embedding(conds: Sequence[Cond], width: int | None, like: Tensor) -> Tensor | None:
+    """Sines, then cosines, of `1000 (scale - 1)` for each row (rows, width); None where none is built in."""
+    if width is None:
+        return None
+    scales = [DEFAULT_SCALE if cond.scale is None else cond.scale for cond in conds]
+    w = torch.tensor(scales, device=like.device) - 1
+    half = width // 2
+    rates = torch.exp(torch.arange(half, device=like.device) * (-math.log(10_000) / (half - 1)))
+    angles = 1000 * w[:, None] * rates
+    waves = functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2))
+    return waves.to(like.dtype)

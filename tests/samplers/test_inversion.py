@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import json
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
@@ -156,12 +153,3 @@ def test_the_autoencoders_latents_are_those_of_diffusers(tiny_sd: Path) -> None:
     edited = edit(model, picture, "a cat", "a dog", steps=3)
     assert edited.images[0].size == (16, 16)
     assert edited.nfe[0].model == 2 * 2 * 3
-
-
-def test_a_network_with_its_scale_built_in_is_refused(tiny_sd: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_sd, tmp_path / "lcm")
-    config = tmp_path / "lcm" / "unet" / "config.json"
-    unet = UNet2DConditionModel.from_config(json.loads(config.read_text()) | {"time_cond_proj_dim": 8})
-    unet.save_pretrained(tmp_path / "lcm" / "unet")
-    with pytest.raises(ValueError, match="time_cond_proj_dim"):
-        samplers.load(tmp_path / "lcm")
