@@ -174,7 +174,8 @@ def _page(count: int, real: int, setting: Any, table: Any, verdicts: Any) -> str
         f"{setting['sampler']}, the same prompts and seeds in every cell; distances to {real} real "
         "pictures in the features of the model's own scorer. FD of so few images is biased upwards, alike in "
         "all cells; KID is not. Seconds are of one core under the machine's load. Recall's interval is over "
-        "the real pictures and leaves out the chance of the images. Nothing was tuned on the outcome.",
+        "the real pictures and leaves out the chance of the images. What a cell does "
+        "not name has the method's default, made for larger latents. Nothing was tuned on the outcome.",
         "",
         "![KID against class precision, recall and saturation](guidance_quality.png)",
         "",
