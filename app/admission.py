@@ -182,6 +182,11 @@ def _picture(spec: JobSpec, guidance: Guidance, steps: int, strength: float | No
 def _seeds(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
     if spec.seeds is not None and spec.n is not None:
         yield Refusal("/n", "give seeds or n, not both: there is one image per seed")
+    seen = set[int]()
+    for i, seed in enumerate(spec.seeds or ()):
+        if seed in seen:
+            yield Refusal(f"/seeds/{i}", f"seed {seed} is given twice; it would make the same picture")
+        seen.add(seed)
     count, pointer = (len(spec.seeds), "/seeds") if spec.seeds is not None else (spec.n or 1, "/n")
     if count > settings.max_images:
         detail = f"{count} images are asked for; one job makes at most {settings.max_images}"

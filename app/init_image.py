@@ -31,17 +31,23 @@ FORMS = (
 
 
 async def take(
-    job_id: str, spec: JobSpec, resolved: Resolved, queue: JobQueue, storage: Storage
+    job_id: str,
+    spec: JobSpec,
+    resolved: Resolved,
+    queue: JobQueue,
+    storage: Storage,
+    account: str | None = None,
 ) -> tuple[JobSpec, Resolved]:
     """Store `spec.init_image`, fitted to the job's size; both with its digest in its place.
 
-    Raises Refused where it is no picture; OSError where nothing can be stored.
+    With an `account`, pictures of its own jobs alone can be named. Raises Refused where it is no picture;
+    OSError where nothing can be stored.
     """
     asked = spec.init_image
     if asked is None:
         return spec, resolved
     if ours := OURS.fullmatch(asked):
-        data = await _made_here(ours[1], int(ours[2]), queue, storage)
+        data = await _made_here(ours[1], int(ours[2]), queue, storage, account)
     else:
         data = await asyncio.to_thread(read, asked)
     fitted = await asyncio.to_thread(fit, data, resolved.width, resolved.height)
@@ -51,8 +57,12 @@ async def take(
     return spec.model_copy(update=given), resolved.model_copy(update=given)
 
 
-async def _made_here(job_id: str, index: int, queue: JobQueue, storage: Storage) -> bytes:
+async def _made_here(
+    job_id: str, index: int, queue: JobQueue, storage: Storage, account: str | None
+) -> bytes:
     record = await queue.get(job_id)
+    if record is not None and account not in (None, record.account):
+        record = None
     images = record.result.images if record and record.result else []
     data = await storage.get(images[index].key) if index < len(images) else None
     if data is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -38,19 +39,26 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The character as JSON spells it, and not the text of that spelling."""
+
+
 class Asked(Wire):
     """Base of what clients send: only what can be carried on is let in."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _encodable(cls, value: Any) -> Any:
-        """Refuse half a surrogate pair: JSON can spell one, but neither queue nor answer can carry it."""
+        """Refuse what JSON can spell but queue, answer or PNG cannot carry: NUL, and half a surrogate pair."""
         try:
-            json.dumps(value, ensure_ascii=False, default=str).encode()
+            text = json.dumps(value, ensure_ascii=False, default=str)
+            text.encode()
         except UnicodeEncodeError:
             raise PydanticCustomError("text", "text must be valid Unicode, without lone surrogates") from None
         except RecursionError:
             raise PydanticCustomError("depth", "this is nested too deeply") from None
+        if NUL.search(text):
+            raise PydanticCustomError("text", "text must not hold the character NUL (U+0000)")
         return value
 
 

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     max_steps: int = Field(default=200, ge=1)
     max_cells: int = Field(default=1_000, ge=1, description="pictures per comparison")
     max_pixels: int = Field(default=2048 * 2048, ge=64 * 64)
+    max_batch: int = Field(default=2_000, ge=1, description="rows of POST /v1/batches")
     max_body_bytes: int = Field(default=8_000_000, ge=1_000)
 
     @field_validator("redis_url")

@@ -119,12 +119,15 @@ Lodestar = Annotated[Service, Depends(service)]
 OpenLodestar = Annotated[Service, Depends(open_service)]
 
 
-def job_id(id: Annotated[str, Path(max_length=64, description="a ULID or UUID")]) -> str:
-    """The id as it is kept: ULIDs in capitals, UUIDs with hyphens. 404 for anything else."""
+def job_id(request: Request, id: Annotated[str, Path(max_length=64, description="a ULID or UUID")]) -> str:
+    """The id as it is kept: ULIDs in capitals, UUIDs with hyphens. For anything else 404, or 422 to a PUT."""
     try:
         return str(ULID.from_str(id)) if len(id) == 26 else str(UUID(id))
     except ValueError:
-        raise not_found(id) from None
+        if request.method != "PUT":
+            raise not_found(id) from None
+        detail = f"{id!r} is no job id; an id is a ULID, like 01M8BE1NP5XSNKAX2H891ZCJ01, or a UUID"
+        raise Problem(422, detail, errors=[{"pointer": "/id", "detail": detail}]) from None
 
 
 JobId = Annotated[str, Depends(job_id)]

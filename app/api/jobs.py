@@ -13,7 +13,7 @@ from app.api.catalogue import Listed
 from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service, pixel_steps
 from app.api.errors import Problem, not_found
 from app.api.submission import submit, until_ended
-from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus
+from app.jobs import RUNNING, TERMINAL, JobRecord, JobSpec, JobStatus
 from app.upkeep import remove
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -62,8 +62,19 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(max_length=64, description="the last id of the page before")] = None,
     order: Literal["asc", "desc"] = "desc",
+    batch_id: Annotated[str | None, Query(max_length=64, description="the jobs of a batch")] = None,
+    comparison_id: Annotated[
+        str | None, Query(max_length=64, description="the cells of a comparison")
+    ] = None,
 ) -> JobList:
     """Jobs by time of creation, newest first."""
+    tags = {"tag": tag, "batch_id": batch_id and f"batch:{batch_id}"}
+    tags["comparison_id"] = comparison_id and f"comparison:{comparison_id}"
+    given = [name for name, value in tags.items() if value]
+    if len(given) > 1:
+        detail = f"give one of {', '.join(given)}"
+        raise Problem(422, detail, errors=[{"pointer": f"/{given[1]}", "detail": detail}])
+    tag = tags[given[0]] if given else None
     try:
         page = await lodestar.queue.list(
             limit=limit, after=after, order=order, status=status, tag=tag, account=lodestar.account
@@ -153,7 +164,11 @@ async def _create(
         detail = "on_disconnect 'cancel' is for a client that waits: send Prefer: wait=30, or leave it out"
         raise Problem(422, detail, errors=[{"pointer": "/on_disconnect", "detail": detail}])
     record, created = await submit(lodestar, spec, job_id, key)
-    response.headers["Location"] = job_url(request, record.id)
+    url = job_url(request, record.id)
+    if key is not None and not created and record.status in RUNNING:
+        detail = f"the job of this Idempotency-Key is running: {url} tells how far it is"
+        raise Problem(409, detail, code="job_running", headers={"Location": url, "Retry-After": "2"})
+    response.headers["Location"] = url
     if not created:
         response.headers["Idempotency-Replayed"] = "true"
     client = request if created and spec.on_disconnect == "cancel" else None

@@ -14,6 +14,7 @@ from app import web
 from app.api import (
     a1111,
     ballots,
+    batches,
     catalogue,
     comparisons,
     errors,
@@ -91,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
-    own = (jobs, estimate, events, images, comparisons, ballots, exports, catalogue, fleet)
+    own = (jobs, estimate, events, images, batches, comparisons, ballots, exports, catalogue, fleet)
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
     web.mount(app)

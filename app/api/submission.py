@@ -36,7 +36,9 @@ async def submit(
         if known is not None and not lodestar.sees(known):
             raise IdempotencyConflict("the job id is taken")
     job_id = job_id or str(ULID())
-    spec, resolved = await init_image.take(job_id, spec, resolved, lodestar.queue, lodestar.storage)
+    spec, resolved = await init_image.take(
+        job_id, spec, resolved, lodestar.queue, lodestar.storage, lodestar.account
+    )
     return await _enqueue(lodestar, new_job(job_id, spec, resolved, key))
 
 

@@ -25,8 +25,10 @@ class BadRow:
     reason: str
 
 
-Row = JobSpec | Mapping[str, Any] | str | BadRow | None
-"""A request, or a prompt alone. None is a blank line: it counts as a line and asks for nothing."""
+Asking = JobSpec | Mapping[str, Any] | str | BadRow
+"""A request, or a prompt alone."""
+Row = Asking | None
+"""None is a blank line: it counts as a line and asks for nothing."""
 
 EXAMPLE = '{"prompt": "a red apple, 3d", "seeds": [1]}'
 
@@ -61,7 +63,7 @@ def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def asked(row: JobSpec | Mapping[str, Any] | str | BadRow, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def asked(row: Asking, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The request of a row, as JSON; what it does not say comes from `defaults`. Raises Refused."""
     match row:
         case BadRow(reason):

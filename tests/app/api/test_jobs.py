@@ -22,10 +22,10 @@ APPLE = {"prompt": "a red apple, 3d", "seeds": [1], "guidance": {"method": "cfg"
 ULID = "01M8BE1NP5XSNKAX2H891ZCJ01"
 
 
-async def work_once(settings: Settings) -> str:
+async def work_once(settings: Settings, rows: int = 8) -> str:
     """Do a worker's part for one queued job: claim it, store a picture, hand in the result."""
     queue, storage = RedisQueue.connect(settings), LocalStorage(settings.data_dir)
-    (claim,) = await queue.claim("worker-1", ["emoji", "toy"], 8)
+    (claim,) = await queue.claim("worker-1", ["emoji", "toy"], rows)
     data = encode_png(np.full((64, 64, 3), 200, np.uint8), claim.resolved)
     sha = hashlib.sha256(data).hexdigest()
     key = image_key(job_prefix(claim.id, claim.created_at_ms), sha)
@@ -350,3 +350,16 @@ async def test_time_and_failures_of_a_job_are_told(api: httpx.AsyncClient, queue
     assert [one["error"]["code"] for one in letter["errors"]] == ["internal_error", "invalid_request"]
     assert (await api.post(f"/v1/jobs/{letter['id']}/retry")).status_code == 202
     assert (await api.get("/v1/queue/dead")).json()["data"] == []
+
+
+async def test_an_idempotency_key_of_a_running_job_is_409(api: httpx.AsyncClient, queue: RedisQueue) -> None:
+    headers = {"Idempotency-Key": "k2"}
+    job = (await api.post("/v1/jobs", json=APPLE, headers=headers)).json()
+    await queue.claim("w", ["emoji"], 8)
+    answer = await api.post("/v1/jobs", json=APPLE, headers=headers)
+    assert answer.status_code == 409
+    assert answer.headers["location"] == job["urls"]["self"]
+
+
+async def test_text_that_looks_like_nul_is_text(api: httpx.AsyncClient) -> None:
+    assert (await api.post("/v1/jobs", json=APPLE | {"prompt": "a\\u0000"})).status_code == 202
