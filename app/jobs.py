@@ -49,7 +49,7 @@ class Asked(Wire):
     @field_validator("*", mode="before")
     @classmethod
     def _encodable(cls, value: Any) -> Any:
-        """Refuse what JSON can spell but queue, answer or PNG cannot carry: NUL, and half a surrogate pair."""
+        """Refuse what JSON can spell but neither queue nor PNG carries: NUL, and half a surrogate pair."""
         try:
             text = json.dumps(value, ensure_ascii=False, default=str)
             text.encode()
