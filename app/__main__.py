@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 
 from app.batch.command import batch
+from app.commands.doctor import doctor
+from app.commands.guidance import guidance as methods
+from app.commands.jobs import jobs
 from app.commands.keys import keys
 from app.comparison.command import Many, compare
 from app.console import (
@@ -37,6 +40,9 @@ cli = typer.Typer(
 cli.add_typer(batch, name="batch")
 cli.add_typer(models, name="models")
 cli.add_typer(keys, name="keys")
+cli.add_typer(jobs, name="jobs")
+cli.add_typer(methods, name="guidance")
+cli.command()(doctor)
 cli.command("compare", cls=Many)(compare)
 
 

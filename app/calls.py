@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -199,10 +199,19 @@ def send(ask: Ask, tries: int = len(PAUSES_S) + 1) -> Call[httpx.Response]:
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def fetch_job(ask: Ask) -> Call[Job]:
+def fetch_job(ask: Ask, tries: int = len(PAUSES_S) + 1) -> Call[Job]:
     """The job that an answer holds."""
-    response = yield from send(ask)
+    response = yield from send(ask, tries)
     return Job.model_validate_json(response.content)
+
+
+def fetch_jobs(status: Sequence[str] | None, tag: str | None, limit: int) -> Call[list[Job]]:
+    """The newest jobs."""
+    params: dict[str, Any] = {"limit": str(limit), **({"tag": tag} if tag else {})}
+    if status:
+        params["status"] = list(status)
+    response = yield from send(Ask("GET", "/v1/jobs", params=params))
+    return [Job.model_validate(job) for job in response.json()["data"]]
 
 
 def submit(prompt: str, job_id: str | None, fields: JobFields) -> Call[Job]:

@@ -12,9 +12,10 @@ clients only differ in how they send and wait. `BatchClient`, for very many, spe
 from __future__ import annotations
 
 import asyncio
+import builtins
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -78,6 +79,16 @@ class Client:
     def cancel(self, job: Job | str) -> Job:
         """Stop a job; a running one ends within a step."""
         return self._do(calls.fetch_job(Ask("POST", job_path(job) + "/cancel")))
+
+    def retry(self, job: Job | str) -> Job:
+        """Run an ended job again, with the same seeds."""
+        return self._do(calls.fetch_job(Ask("POST", job_path(job) + "/retry"), tries=1))
+
+    def list(
+        self, *, status: Sequence[str] | None = None, tag: str | None = None, limit: int = 20
+    ) -> builtins.list[Job]:
+        """The newest jobs: with one of these statuses, with this tag."""
+        return self._do(calls.fetch_jobs(status, tag, limit))
 
     def image(self, job: Job | str, k: int = 0) -> bytes:
         """Picture `k` as PNG, with its whole request inside."""
@@ -170,6 +181,16 @@ class AsyncClient:
     async def cancel(self, job: Job | str) -> Job:
         """Stop a job; a running one ends within a step."""
         return await self._do(calls.fetch_job(Ask("POST", job_path(job) + "/cancel")))
+
+    async def retry(self, job: Job | str) -> Job:
+        """Run an ended job again, with the same seeds."""
+        return await self._do(calls.fetch_job(Ask("POST", job_path(job) + "/retry"), tries=1))
+
+    async def list(
+        self, *, status: Sequence[str] | None = None, tag: str | None = None, limit: int = 20
+    ) -> builtins.list[Job]:
+        """The newest jobs: with one of these statuses, with this tag."""
+        return await self._do(calls.fetch_jobs(status, tag, limit))
 
     async def image(self, job: Job | str, k: int = 0) -> bytes:
         """Picture `k` as PNG, with its whole request inside."""

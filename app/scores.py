@@ -47,6 +47,12 @@ METRIC_CARDS: dict[str, MetricCard] = {
                 Score("clipped", "Clipped pixels", "share of pixels with a channel at 0 or 255"),
             ),
         ),
+        MetricCard(
+            "clip",
+            "Fit to the prompt",
+            "How well picture and prompt fit, by the CLIP model in the model's scorer/; `ran` names it.",
+            (Score("clip", "CLIP similarity", "cosine, -1 to 1", "higher"),),
+        ),
     )
 }
 """Metric name -> card."""

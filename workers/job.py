@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import diffusers
@@ -27,7 +28,7 @@ from samplers.models.base import Model
 from samplers.steps import Plan, compile_plan
 from workers.course import Course, chart
 from workers.engine import Engine
-from workers.metrics import Pixels, measure
+from workers.metrics import Measured, Pixels, measure
 from workers.shelf import Shelf
 from workers.telemetry import Telemetry
 from workers.ticket import Outcome, Ticket
@@ -85,6 +86,7 @@ class HeldJob:
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._ms: dict[str, float] = {"queue_ms": max(0, claim.claimed_at_ms - claim.created_at_ms)}
         self._reported_at = self._trace_at = 0.0
+        self._score = Measured()
         guidance = self._spec.guidance
         branches = 2 if guidance.requires().negative else 1
         self.rows_per_image = branches * batch(guidance)
@@ -153,7 +155,7 @@ class HeldJob:
             nfe=_per_image([future.result() for future in futures]),
             timings=Timings(**self._ms),
             metrics=_means([image.metrics for image in images]),
-            warnings=course.warnings,
+            warnings=[*course.warnings, *self._score.warnings],
             ran=self._ran(model, plan) | course.read,
         )
 
@@ -244,7 +246,9 @@ class HeldJob:
         seed, place = spec.seeds[index], index * len(final.latents) + particle
         latents = final.latents[particle : particle + 1]
         pixels = await self._timed("decode_ms", bench.lane, decode, model, latents)
-        scores = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt)
+        scorer = Path(bench.shelf.catalogue.models[spec.model].source) / "scorer"
+        found = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt, scorer)
+        self._score = found
         began = time.perf_counter()
         request = spec.model_copy(update={"seeds": [seed]})
         data = await asyncio.to_thread(encode_png, pixels, request)
@@ -259,7 +263,7 @@ class HeldJob:
             width=pixels.shape[1],
             height=pixels.shape[0],
             sha256=digest,
-            metrics=scores,
+            metrics=found.scores,
         )
         self._events.append(("image", image.model_dump(exclude={"key"})))
         return image
@@ -315,6 +319,7 @@ class HeldJob:
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "host": platform.machine(),
+            "scorers": {metric: asdict(scorer) for metric, scorer in self._score.scorers.items()},
         }
 
 

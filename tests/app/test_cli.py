@@ -118,6 +118,31 @@ def test_an_open_address_needs_consent(run: Run) -> None:
     refused(run("serve", "--host", "0.0.0.0", "--port", 0), "lodestar keys create", "--insecure")
 
 
+def test_a_method_is_shown_with_its_parameters(run: Run) -> None:
+    listed = run("guidance", "list").stdout.splitlines()[1:]
+    assert {line.split()[0] for line in listed if line} == set(REGISTRY)
+    shown = run("guidance", "show", "apg").stdout
+    assert "arxiv.org/abs/2410.02416" in shown
+    assert any(line.split()[:1] == ["momentum"] for line in shown.splitlines())
+    refused(run("guidance", "show", "agp"), "there is no guidance method 'agp'", "apg")
+
+
+def test_jobs_without_a_service_say_what_to_do(run: Run, free_port: int) -> None:
+    for command in (["list"], ["show", "x"], ["cancel", "x"], ["retry", "x"]):
+        refused(run("jobs", *command, "--server", f"http://127.0.0.1:{free_port}"), "lodestar serve")
+
+
+def test_the_doctor_says_what_is_amiss(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("LODESTAR_PORT", str(taken.getsockname()[1]))
+        ill = run("doctor", "--data-dir", tmp_path / "models.toml", "--redis-url", "redis://127.0.0.1:1")
+    assert ill.exit_code == 1
+    amiss = {line.split()[1] for line in ill.stdout.splitlines() if line.startswith("NO")}
+    assert amiss == {"queue", "storage", "port"}
+    assert "LODESTAR_DATA_DIR" in ill.stdout
+    assert "LODESTAR_PORT" in ill.stdout
+
+
 def test_keys_are_made_listed_and_revoked(run: Run, tmp_path: Path) -> None:
     made = run("keys", "create", "ann", "--scope", "read", "--per-minute", 5)
     token = made.stdout.strip()

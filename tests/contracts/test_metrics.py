@@ -1,6 +1,10 @@
 import importlib
 import pkgutil
+from hashlib import sha256
 from math import isfinite, sqrt
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,53 @@ import workers.metrics
 from app.scores import METRIC_CARDS, SCORES
 from workers.metrics import Pixels, measure
 from workers.metrics.basic import score
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP model with random weights, as a model's folder brings one along."""
+    import torch
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessorPil,
+        CLIPModel,
+        CLIPTextConfig,
+        CLIPTokenizer,
+        CLIPVisionConfig,
+    )
+
+    folder = tmp_path_factory.mktemp("model") / "scorer"
+    tokens = [
+        "<|startoftext|>",
+        "<|endoftext|>",
+        *ascii_lowercase,
+        *(f"{one}</w>" for one in ascii_lowercase),
+    ]
+    size: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2,
+                            "num_hidden_layers": 1, "projection_dim": 8}  # fmt: skip
+    words = CLIPTextConfig(vocab_size=len(tokens), bos_token_id=0, eos_token_id=1, pad_token_id=1, **size)
+    sight = CLIPVisionConfig(image_size=16, patch_size=8, **size)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        config = CLIPConfig(text_config=words.to_dict(), vision_config=sight.to_dict(), projection_dim=8)
+        CLIPModel(config).save_pretrained(folder)
+    CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[]).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"height": 16, "width": 16}, do_center_crop=False).save_pretrained(folder)
+    return folder
+
+
+def test_clip_tells_which_model_it_was_and_does_not_guess_without_one(scorer: Path, tmp_path: Path) -> None:
+    found = measure(["clip"], plain(200, 50, 100), "a red apple", scorer)
+    assert -1 <= found.scores["clip"] <= 1
+    assert found.scores != measure(["clip"], plain(200, 50, 100), "a blue dog", scorer).scores
+    weights = (scorer / "model.safetensors").read_bytes()
+    assert found.scorers["clip"].sha256 == sha256(weights).hexdigest()
+    assert found.scorers["clip"].name == f"{scorer.parent.name}/scorer"
+    missing = measure(["basic", "clip"], plain(1, 2, 3), "a red apple", tmp_path)
+    assert "clip" not in missing.scores
+    assert "saturation" in missing.scores
+    (warning,) = missing.warnings
+    assert "unavailable: weights not installed" in warning
 
 
 def plain(*colour: int) -> Pixels:
@@ -32,10 +83,10 @@ def test_every_module_has_a_card_and_every_card_a_module() -> None:
 
 
 @pytest.mark.parametrize("name", METRIC_CARDS)
-def test_a_metric_gives_the_scores_of_its_card(name: str) -> None:
+def test_a_metric_gives_the_scores_of_its_card(name: str, scorer: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8)
     before = pixels.copy()
-    scores = measure([name], pixels, "a red apple")
+    scores = measure([name], pixels, "a red apple", scorer).scores
     assert list(scores) == [entry.name for entry in METRIC_CARDS[name].scores]
     assert all(type(value) is float and isfinite(value) for value in scores.values())
     assert importlib.import_module(f"workers.metrics.{name}").score.__doc__

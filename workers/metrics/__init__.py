@@ -1,12 +1,15 @@
 """Metrics, one module each: a module's `score` is what `app.scores.METRIC_CARDS` has a card for.
 
-Adding a metric is adding a module here, its card there and a test.
+Adding a metric is adding a module here, its card there and a test. A metric that needs a model of its own
+finds it in a folder and says with `identity` which one it was; without it, it raises `Unavailable`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +17,36 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 
-def measure(names: Iterable[str], pixels: Pixels, prompt: str) -> dict[str, float]:
-    """All scores of the named metrics for one picture, (H, W, 3) in sRGB."""
-    scores: dict[str, float] = {}
+class Unavailable(Exception):
+    """This metric cannot be had here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The model behind a score: another one gives other numbers."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The scores of one picture, the models behind them by metric, and why a metric is missing."""
+
+    scores: dict[str, float] = field(default_factory=dict[str, float])
+    scorers: dict[str, Scorer] = field(default_factory=dict[str, Scorer])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def measure(names: Iterable[str], pixels: Pixels, prompt: str, scorer: Path | None = None) -> Measured:
+    """All scores of these metrics for one picture, (H, W, 3) in sRGB; `scorer`: a CLIP model's folder."""
+    found = Measured()
     for name in names:
-        scores |= importlib.import_module(f"{__name__}.{name}").score(pixels, prompt)
-    return scores
+        module = importlib.import_module(f"{__name__}.{name}")
+        try:
+            found.scores.update(module.score(pixels, prompt, scorer))
+            if hasattr(module, "identity"):
+                found.scorers[name] = module.identity(scorer)
+        except Unavailable as reason:
+            found.warnings.append(f"metric {name!r} is unavailable: {reason}")
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Rec. 601 weights."""
 
 
-def score(pixels: Pixels, prompt: str = "") -> dict[str, float]:
+def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[str, float]:
     """All scores of this module for one picture, (H, W, 3) in sRGB, at least 3 x 3 pixels."""
     rgb = pixels.astype(np.float64)
     luma = rgb @ np.array(LUMA)

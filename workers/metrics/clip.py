@@ -1,0 +1,73 @@
+"""How well a picture fits its prompt, by a CLIP model that the model's folder brings along (`scorer/`)."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from workers.metrics import Pixels, Scorer, Unavailable
+
+LOADING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A loaded CLIP model with its tokenizer, its picture processor, and what it is."""
+
+    model: Any
+    tokenizer: Any
+    processor: Any
+    identity: Scorer
+
+
+def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[str, float]:
+    """Cosine of picture and prompt, (H, W, 3) in sRGB; in [-1, 1]. Raises Unavailable without weights.
+
+    Source: J. Hessel et al., "CLIPScore", EMNLP 2021, without its factor 2.5 and its floor at 0.
+    """
+    clip = loaded(scorer)
+    text = clip.tokenizer([prompt], truncation=True, padding=True, return_tensors="pt")
+    picture = clip.processor([Image.fromarray(pixels)], return_tensors="pt")
+    with torch.no_grad():
+        out = clip.model(
+            input_ids=text["input_ids"],
+            attention_mask=text["attention_mask"],
+            pixel_values=picture["pixel_values"],
+        )
+    return {"clip": float((out.image_embeds * out.text_embeds).sum())}
+
+
+def identity(scorer: Path | None) -> Scorer:
+    """Which model scores. Raises Unavailable."""
+    return loaded(scorer).identity
+
+
+def loaded(scorer: Path | None) -> Clip:
+    """The model in that folder, loaded once. Raises Unavailable."""
+    if scorer is None or not (scorer / "config.json").is_file():
+        raise Unavailable("weights not installed: the model's folder has no scorer/")
+    with LOADING:
+        return _load(scorer)
+
+
+@lru_cache(maxsize=2)
+def _load(scorer: Path) -> Clip:
+    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+    model = CLIPModel.from_pretrained(scorer, dtype=torch.float32, use_safetensors=True).eval()
+    digest = hashlib.sha256()
+    for file in sorted(scorer.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return Clip(
+        model,
+        CLIPTokenizer.from_pretrained(scorer),
+        CLIPImageProcessorPil.from_pretrained(scorer),
+        Scorer(f"{scorer.parent.name}/{scorer.name}", digest.hexdigest()),
+    )
