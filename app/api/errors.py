@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
@@ -32,6 +33,45 @@ LIMITS = {
     "max_open": "has as many jobs waiting and running as it may",
     "pixel_steps": "has used the pixel-steps that it may in a day",
 }
+
+
+class ProblemError(BaseModel):
+    """One thing that is wrong: where (a JSON pointer), why, and what is allowed there."""
+
+    pointer: str
+    detail: str
+    allowed: Any = None
+
+
+class OpenAiError(BaseModel):
+    """The same for OpenAI's clients."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ProblemAnswer(BaseModel):
+    """What every refusal and failure looks like (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str | None
+    errors: list[ProblemError]
+    error: OpenAiError
+
+
+def documented() -> dict[int | str, dict[str, Any]]:
+    """The answers that every endpoint may give besides its own, for openapi.json."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}}
+    return {
+        "4XX": {"description": "Refused; `errors` names the fields", "content": content},
+        "503": {"description": "No room, or no worker: `Retry-After` says when", "content": content},
+    }
 
 
 class Problem(Exception):

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from pydantic.json_schema import models_json_schema
 
 from app import web
 from app.api import (
@@ -45,6 +47,7 @@ TIDY_S = 5.0
 """Expired leases are taken back this often, even while no worker is alive."""
 
 
+REFERENCE = "#/components/schemas/{model}"
 EXPOSED = ["Location", "Retry-After", "X-Request-Id", "Idempotency-Replayed", "Content-Digest"]
 """Headers that scripts of other origins may read, where those are let in."""
 
@@ -80,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Diffusion sampling in which the guidance method is a per-request choice",
         version=version("lodestar-diffusion"),
         lifespan=lifespan,
+        responses=errors.documented(),
     )
     errors.install(app)
     origins = settings.cors_origins.split()
@@ -96,4 +100,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
     web.mount(app)
+
+    def openapi() -> dict[str, Any]:
+        """FastAPI's own, with the problems' schema; a key is optional where none is asked for."""
+        if app.openapi_schema is None:
+            schema = FastAPI.openapi(app)
+            _, problem = models_json_schema([(errors.ProblemAnswer, "serialization")], ref_template=REFERENCE)
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(problem["$defs"])
+            if not settings.keys_required:
+                for path in schema["paths"].values():
+                    for operation in path.values():
+                        operation.get("security", []).append({})
+        return cast(dict[str, Any], app.openapi_schema)
+
+    app.openapi = openapi
     return app

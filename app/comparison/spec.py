@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from app.admission import Refusal, Refused, new_job, resolve
 from app.catalogue import Catalogue
+from app.faults import explain
 from app.jobs import Asked, JobSpec, Priority, Resolved, Seed, Wire
 from app.queue.base import NewJob
 from app.settings import Settings
@@ -131,6 +132,8 @@ def plan(
             firsts.append(
                 [resolve(_cell(spec, arm, prompt), catalogue, settings) for prompt in spec.prompts].pop()
             )
+        except ValidationError as error:
+            refusals += [_of_arm(number, arm, explain(item)) for item in error.errors()]
         except Refused as refused:
             refusals += [_of_arm(number, arm, refusal) for refusal in refused.refusals]
     if refusals:

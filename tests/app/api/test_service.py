@@ -80,6 +80,16 @@ async def test_openapi_names_the_contract(api: httpx.AsyncClient) -> None:
         assert path in paths
 
 
+async def test_openapi_documents_the_problems(api: httpx.AsyncClient) -> None:
+    schema = (await api.get("/openapi.json")).json()
+    refused = schema["paths"]["/v1/jobs"]["post"]["responses"]["4XX"]["content"]
+    assert list(refused) == ["application/problem+json"]
+    real = (await api.post("/v1/jobs", json={"prompt": "x", "steps": 0})).json()
+    assert set(real) == set(schema["components"]["schemas"]["ProblemAnswer"]["required"])
+    assert schema["components"]["schemas"]["OpenAiError"]
+    assert {} in schema["paths"]["/v1/jobs"]["post"]["security"]
+
+
 async def test_without_redis_the_answer_is_503(tmp_path: Path) -> None:
     app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path))
     async with app.router.lifespan_context(app):
