@@ -56,6 +56,14 @@ class Settings(BaseSettings):
         default=None, ge=1, description="open jobs of a client before 429; None: no bound but max_queued"
     )
 
+    unserved: Literal["wait", "refuse"] = Field(
+        default="wait", description="what a job does whose model no live worker serves; refuse: 503"
+    )
+    swap_after_ms: int = Field(
+        default=10_000,
+        ge=0,
+        description="a worker turns from its loaded models to a job that waits so long",
+    )
     webhook_secret: str | None = Field(
         default=None, repr=False, description="whsec_ and 24 to 64 bytes in base64; None: no webhooks"
     )

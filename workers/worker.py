@@ -134,8 +134,9 @@ class Worker:
                 await self._room.wait()
                 continue
             models = list(self._shelf.catalogue.models)  # those that failed too: their jobs get an answer
+            loaded = list(self._shelf.loaded)
             try:
-                claims = await self._queue.claim(self.id, models, free, CLAIM_WAIT_S)
+                claims = await self._queue.claim(self.id, models, free, CLAIM_WAIT_S, loaded)
             except (RedisError, OSError) as error:
                 log.warning("the queue is not reachable (%s); trying again", error)
                 await pause(1.0, self._stopping)

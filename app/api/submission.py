@@ -30,7 +30,7 @@ async def submit(
     Raises Refused, QueueFull, IdempotencyConflict, or Problem where it waits too long or may not.
     """
     resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
-    await _check_wait(lodestar, resolved)
+    await _check_fleet(lodestar, resolved)
     if job_id is not None:
         known = await lodestar.queue.get(job_id)
         if known is not None and not lodestar.sees(known):
@@ -55,8 +55,12 @@ async def _enqueue(lodestar: Service, job: NewJob) -> tuple[JobRecord, bool]:
     return record, created
 
 
-async def _check_wait(lodestar: Service, resolved: Resolved) -> None:
-    """503 where the job would wait longer than this server promises."""
+async def _check_fleet(lodestar: Service, resolved: Resolved) -> None:
+    """503 where the job would wait longer than this server promises, or for a worker that is not there."""
+    refuse = lodestar.settings.unserved == "refuse"
+    if refuse and not (await lodestar.outlook.fleet()).serving(resolved.model):
+        detail = f"no worker that is alive serves {resolved.model}; try again later, or another model"
+        raise Problem(503, detail, code="no_worker", headers={"Retry-After": "5"})
     limit_s = lodestar.settings.max_wait_s
     if not limit_s:
         return

@@ -201,9 +201,17 @@ class JobQueue(Protocol):
         ...
 
     async def claim(
-        self, worker: str, models: Collection[str], cost: float, wait_s: float = 0.0
+        self,
+        worker: str,
+        models: Collection[str],
+        cost: float,
+        wait_s: float = 0.0,
+        loaded: Collection[str] | None = None,
     ) -> list[Claim]:
-        """Lease waiting jobs of these models worth up to `cost` rows (at least one); wait for one if none."""
+        """Lease waiting jobs of these models worth up to `cost` rows (at least one); wait for one if none.
+
+        Those that are `loaded` (None: all) come first, until a job of another has waited for long.
+        """
         ...
 
     async def beat(self, worker: str, beats: Sequence[Beat]) -> dict[str, BeatAnswer]:

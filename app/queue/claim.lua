@@ -1,6 +1,7 @@
--- Lease jobs of the best group of these models, worth up to `room` rows, at least one job.
+-- Lease jobs of the best group of these models, worth up to `room` rows, at least one job. The first `loaded` of
+-- the models are at hand; the others' turn comes when those have nothing, or when a job has waited SWAP_MS.
 -- {ms until something falls due or -1, {id, attempt, resolved, created, now}, ...}
-local worker, room = ARGV[1], tonumber(ARGV[2])
+local worker, room, loaded = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 take_back(16)
 expire(64)
@@ -18,17 +19,26 @@ local function due_ms()
   return due
 end
 
+local function has_waited(model, group)
+  local first = redis.call('ZRANGE', WAITING .. model .. ':' .. group, 0, 0)[1]
+  return first ~= nil and now - fields(first, 'created') >= SWAP_MS
+end
+
 -- The groups of all these models, best first; a bell with nothing behind it is silenced.
 local function best_groups()
   local found = {}
-  for i = 3, #ARGV do
+  for i = 4, #ARGV do
     local heads = redis.call('ZRANGE', GROUPS .. ARGV[i], 0, 7, 'WITHSCORES')
     if #heads == 0 then redis.call('DEL', BELL .. ARGV[i]) end
+    local near = i - 3 <= loaded or (#heads > 0 and has_waited(ARGV[i], heads[1]))
     for k = 1, #heads, 2 do
-      found[#found + 1] = { model = ARGV[i], name = heads[k], score = tonumber(heads[k + 1]) }
+      found[#found + 1] = { model = ARGV[i], name = heads[k], score = tonumber(heads[k + 1]), near = near }
     end
   end
-  table.sort(found, function(a, b) return a.score < b.score end)
+  table.sort(found, function(a, b)
+    if a.near ~= b.near then return a.near end
+    return a.score < b.score
+  end)
   return found
 end
 

@@ -61,6 +61,7 @@ class RedisQueue:
         retry_backoff_ms: int = 1_000,
         result_ttl_s: int = 7 * 86_400,
         idempotency_ttl_s: int = 86_400,
+        swap_after_ms: int = 10_000,
         max_queued: int = 10_000,
         max_queued_per_model: int | None = None,
         max_queued_per_client: int | None = None,
@@ -86,6 +87,7 @@ class RedisQueue:
             BACKOFF_MS=retry_backoff_ms,
             RESULT_TTL_MS=result_ttl_s * 1000,
             IDEMPOTENCY_TTL_MS=idempotency_ttl_s * 1000,
+            SWAP_MS=swap_after_ms,
             MAX_QUEUED=max_queued,
             MAX_PER_MODEL=max_queued_per_model or max_queued,
             MAX_PER_CLIENT=max_queued_per_client or max_queued,
@@ -105,6 +107,7 @@ class RedisQueue:
             retry_backoff_ms=settings.retry_backoff_ms,
             result_ttl_s=settings.result_ttl_s,
             idempotency_ttl_s=settings.idempotency_ttl_s,
+            swap_after_ms=settings.swap_after_ms,
             max_queued=settings.max_queued,
             max_queued_per_model=settings.max_queued_per_model,
             max_queued_per_client=settings.max_queued_per_client,
@@ -232,13 +235,20 @@ class RedisQueue:
     # What workers do
 
     async def claim(
-        self, worker: str, models: Collection[str], cost: float, wait_s: float = 0.0
+        self,
+        worker: str,
+        models: Collection[str],
+        cost: float,
+        wait_s: float = 0.0,
+        loaded: Collection[str] | None = None,
     ) -> builtins.list[Claim]:
         """Lease jobs; with none there, wait for a bell or for a lease or delay that runs out."""
+        near = [model for model in models if loaded is None or model in loaded]
+        far = [model for model in models if model not in near]
         deadline = time.monotonic() + wait_s
         bells = [self._keys(Key.BELL, model) for model in models]
         while True:
-            due_ms, *rows = await self._run("claim", [worker, cost, *models], self._once)
+            due_ms, *rows = await self._run("claim", [worker, cost, len(near), *near, *far], self._once)
             left_s = deadline - time.monotonic()
             if rows or left_s <= 0 or not models:
                 return [

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.storage.base import checked_key, checked_prefix
@@ -67,7 +67,5 @@ async def _tell(call: Awaitable[T]) -> T:
     """The outcome of a call; the store's own errors as OSError, without addresses and keys."""
     try:
         return await call
-    except (NotFoundError, FileNotFoundError) as error:
-        raise FileNotFoundError("there is no such object") from error
     except BaseError as error:
         raise OSError(f"the object store refused ({type(error).__name__})") from error

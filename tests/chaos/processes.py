@@ -57,11 +57,16 @@ class FaultyQueue(RedisQueue):
             os.kill(os.getpid(), signal.SIGKILL)
 
     async def claim(
-        self, worker: str, models: Collection[str], cost: float, wait_s: float = 0.0
+        self,
+        worker: str,
+        models: Collection[str],
+        cost: float,
+        wait_s: float = 0.0,
+        loaded: Collection[str] | None = None,
     ) -> list[Claim]:
         if (await self.depth())["queued"]:
             self._reached("before claim")
-        claims = await super().claim(worker, models, cost, wait_s)
+        claims = await super().claim(worker, models, cost, wait_s, loaded)
         if claims:
             self._reached("after claim")
         if claims and self._lost < self.faults.lost_claims:

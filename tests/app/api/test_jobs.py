@@ -92,7 +92,7 @@ async def test_classes_are_taken_where_a_method_chooses_among_them(api: httpx.As
         ({"seeds": list(range(17))}, "/seeds", "16"),
         ({"seeds": [-1]}, "/seeds/0", "greater than or equal to 0"),
         ({"seeds": [2**70]}, "/seeds/0", "less than"),
-        ({"guidance": {"method": "gfcg"}}, "/guidance/method", "classifier"),
+        ({"guidance": {"method": "gfcg"}}, "/classes", "chooses among classes"),
         ({"model": "toy", "guidance": {"method": "gfcg"}}, "/classes", "at least one besides the prompt"),
         (
             {"model": "toy", "guidance": {"method": "cfg"}, "classes": ["low"]},
@@ -363,3 +363,16 @@ async def test_an_idempotency_key_of_a_running_job_is_409(api: httpx.AsyncClient
 
 async def test_text_that_looks_like_nul_is_text(api: httpx.AsyncClient) -> None:
     assert (await api.post("/v1/jobs", json=APPLE | {"prompt": "a\\u0000"})).status_code == 202
+
+
+async def test_a_job_whose_model_nobody_serves_is_refused_where_the_settings_say_so(
+    settings: Settings, queue: RedisQueue
+) -> None:
+    app = create_app(settings.model_copy(update={"unserved": "refuse"}))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://lodestar.test") as api,
+    ):
+        refused = await api.post("/v1/jobs", json=APPLE)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_worker")
+    assert await queue.depth() == {"queued": 0, "running": 0}

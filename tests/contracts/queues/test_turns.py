@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.queue.base import JobQueue, QueueFull
-from tests.contracts.queues.asking import Open, claim_ids
+from tests.contracts.queues.asking import TOY, Open, claim_ids
 from tests.queued import new_job
 
 
@@ -86,3 +86,17 @@ async def test_a_model_and_a_client_have_bounds_of_their_own(open_queue: Open) -
     await queue.enqueue(new_job("e", client="x"))
     with pytest.raises(QueueFull):
         await queue.retry("a")
+
+
+async def test_a_worker_takes_what_it_has_loaded_first_but_not_for_long(open_queue: Open) -> None:
+    queue = open_queue()
+    await queue.enqueue(new_job("far", model="other"))
+    for job_id in ("near1", "near2"):
+        await queue.enqueue(new_job(job_id))
+    models = ["other", "toy"]
+    assert [claim.id for claim in await queue.claim("w", models, 1, loaded=TOY)] == ["near1"]
+    impatient = open_queue(swap_after_ms=0)
+    assert [claim.id for claim in await impatient.claim("w", models, 1, loaded=TOY)] == ["far"]
+    await queue.release("w", ["far"])
+    assert [claim.id for claim in await queue.claim("w", models, 1, loaded=TOY)] == ["near2"]
+    assert [claim.id for claim in await queue.claim("w", models, 1, loaded=TOY)] == ["far"]
