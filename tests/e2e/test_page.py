@@ -1,6 +1,7 @@
 """The page in a real browser, as a person uses it. Whatever the browser complains of fails the test."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,7 @@ async def test_a_restart_of_the_service_loses_nothing(tmp_path: Path) -> None:
             await page.goto(f"/compare/{slow}")
             await expect(page.locator("#state")).to_contain_text("of 3 pictures")
             await expect(page.locator("progress").first).to_be_visible()
-            first.stop()
+            first.stop(signal.SIGKILL)  # told to stop, it would finish what it holds
             await expect(page.get_by_role("alert")).to_contain_text("The connection is lost")
             with serving(tmp_path / "data", "--port", "18973") as second:
                 second.url()
