@@ -17,15 +17,21 @@ from app.webhooks import problem_with
 from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
+from guidance.qr.request import Qr, picture_module_px
+from guidance.srpg import SRPG
 from samplers.cards import (
     CARDS,
     STRENGTH,
     embedded_problems,
     inversion_problems,
     problems,
+    qr_problems,
     start_problems,
     steps_from,
 )
+
+LEAST_CANVAS_PX = 1024
+"""A QR code may be so large with any model: it is painted small and enlarged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,21 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     if spec.model is not None and spec.model not in catalogue.models:
         raise Refused([_unknown("/model", "model", spec.model, catalogue.models)])
     card = catalogue.models[spec.model] if spec.model is not None else catalogue.default
-    width, height = spec.width or card.width, spec.height or card.height
+    qr, wrong = _code(spec, card, settings)
+    side = None if qr is None else qr.side_px
+    width, height = spec.width or side or card.width, spec.height or side or card.height
     steps = spec.steps or card.steps
     sampler = spec.sampler or card.sampler
     usual = CFGPP if spec.edit is not None else CFG
     guidance = spec.guidance or (None if spec.edit else card.guidance) or usual.model_validate({})
+    if spec.qr is not None and spec.guidance is None:
+        guidance = SRPG.based_on(guidance)
     strength = spec.strength or (STRENGTH if spec.init_image is not None and spec.edit is None else None)
     refusals = [
         *_prompts(spec, settings),
         *_seeds(spec, settings),
         *_webhook(spec, settings),
-        *_size(card, width, height, settings),
+        *(_size(card, width, height, settings) if spec.qr is None else wrong),
     ]
     if steps > settings.max_steps:
         detail = f"steps is {steps}; this server runs at most {settings.max_steps}"
@@ -78,6 +88,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     refusals += [
         Refusal("/embedded_scale", problem) for problem in embedded_problems(spec.embedded_scale, card.extras)
     ]
+    refusals += [Refusal("/qr", problem) for problem in qr_problems(guidance, spec.qr is not None)]
     refusals += _classes(spec, guidance)
     refusals += _picture(spec, guidance, steps, strength)
     if refusals:
@@ -91,6 +102,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         init_image=None,
         strength=strength,
         edit=spec.edit,
+        qr=qr,
         seeds=seeds,
         width=width,
         height=height,
@@ -177,6 +189,35 @@ def _picture(spec: JobSpec, guidance: Guidance, steps: int, strength: float | No
     if strength is not None and steps_from(steps, strength) < 1:
         detail = f"strength {strength:g} of {steps} steps is less than one step; raise one of them"
         yield Refusal("/strength", detail)
+
+
+def _code(spec: JobSpec, card: ModelCard, settings: Settings) -> tuple[Qr | None, list[Refusal]]:
+    """The QR code with all its values, and what is wrong with it."""
+    if spec.qr is None:
+        return None, []
+    try:
+        qr = spec.qr.resolved(card.cell_px, card.extras)
+    except ValueError as error:
+        return None, [Refusal("/qr", str(error))]
+    refusals: list[Refusal] = []
+    for name in ("init_image", "strength", "edit", "classes"):
+        if getattr(spec, name):
+            detail = f"a QR code starts from a picture of its own; leave {name} out"
+            refusals.append(Refusal(f"/{name}", detail))
+    modules, side = qr.canvas_px // (qr.module_px or 1), qr.side_px
+    for name, value in (("width", spec.width), ("height", spec.height)):
+        if value is not None and value != side:
+            detail = f"{name} is {value}; {modules} modules and the quiet zone take {side}: leave {name} out"
+            refusals.append(Refusal(f"/{name}", detail, [side]))
+    most = min(max(card.max_size_px, LEAST_CANVAS_PX), int(settings.max_pixels**0.5))
+    if max(qr.canvas_px, side) > most:
+        fit = (most // picture_module_px(qr.module_px or 1) - 2 * qr.quiet_zone - 17) // 4
+        detail = (
+            f"{modules} modules of {qr.module_px} px make a picture of {side} px; {card.id} takes at most "
+            f"{most}, which is version {max(fit, 1)}: shorten data, lower ecc or use smaller modules"
+        )
+        refusals.append(Refusal("/qr", detail, {"maximum_px": most}))
+    return qr, refusals
 
 
 def _seeds(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:

@@ -59,6 +59,7 @@ class JobImage(Lenient):
     height: int = 0
     sha256: str = ""
     metrics: dict[str, float] = Field(default_factory=dict[str, float])
+    qr: dict[str, Any] | None = None
 
 
 class Job(Lenient):
@@ -107,6 +108,7 @@ class JobFields(TypedDict, total=False):
     init_image: str | bytes | Path
     strength: float
     edit: Mapping[str, str]
+    qr: Mapping[str, Any]
     seeds: list[int]
     n: int
     width: int

@@ -39,6 +39,7 @@ class ModelCard(BaseModel):
     pipeline: str | None = Field(None, description="diffusers' class, where the source is no folder to read")
     family: Family = "vp"
     factor: int = Field(8, description="width and height are multiples of it")
+    cell_px: int = Field(8, description="pixels per latent cell; QR modules are multiples of it")
     width: int = 512
     height: int = 512
     min_size_px: int = 64

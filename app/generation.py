@@ -144,7 +144,9 @@ def _sampled(model: Any, spec: Resolved, png: bytes | None) -> Any:
     how |= {"negative_prompt": spec.negative_prompt, "embedded_scale": spec.embedded_scale}
     if picture is not None and spec.edit is not None:
         return edit(model, picture, spec.edit.source_prompt, spec.prompt, **how)
-    if picture is not None:
+    if spec.qr is not None:
+        how |= {"qr": spec.qr}
+    elif picture is not None:
         how |= {"init_image": picture, "strength": spec.strength}
     else:
         how |= {"width": spec.width, "height": spec.height}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from guidance import AnyGuidance
+from guidance.qr.request import Qr
 from samplers.cards import steps_from
 
 
@@ -89,6 +90,7 @@ class JobSpec(Asked):
         None, gt=0, le=1, description="share of the steps that change init_image; 0.8 where there is one"
     )
     edit: Edit | None = Field(None, description="edit init_image instead of starting from its noised form")
+    qr: Qr | None = Field(None, description="the QR code that the picture shall be, with guidance srpg")
     seeds: list[Seed] | None = Field(None, min_length=1, description="one picture per seed")
     n: int | None = Field(None, ge=1, description="that many seeds are drawn and returned")
     width: int | None = Field(None, ge=8)
@@ -131,6 +133,7 @@ class Resolved(Wire):
     init_image: str | None = Field(None, description="sha256:... of the picture as it was fitted and stored")
     strength: float | None = None
     edit: Edit | None = None
+    qr: Qr | None = None
     seeds: list[Seed]
     width: int
     height: int
@@ -193,6 +196,17 @@ class Timings(Wire):
     store_ms: float = 0.0
 
 
+class QrReading(Wire):
+    """What a finished QR code is read as, and where its modules are wrong."""
+
+    text: str | None = Field(description="what zxing-cpp reads; None where it reads nothing")
+    version: int
+    mask: int
+    module_px: int = Field(description="pixels per module of the picture")
+    quiet_zone: int
+    wrong: list[tuple[int, int]] = Field(description="row and column of each module that reads wrong")
+
+
 class ImageResult(Wire):
     """One stored picture. `key` is where the storage has it."""
 
@@ -203,6 +217,7 @@ class ImageResult(Wire):
     height: int
     sha256: str
     metrics: dict[str, float] = Field(default_factory=dict[str, float])
+    qr: QrReading | None = None
 
 
 class JobResult(Wire):

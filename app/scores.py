@@ -57,5 +57,17 @@ METRIC_CARDS: dict[str, MetricCard] = {
 }
 """Metric name -> card."""
 
-SCORES: dict[str, Score] = {score.name: score for card in METRIC_CARDS.values() for score in card.scores}
+QR_SCORES = (
+    Score("ssr_any", "Scans", "1 where any reader reads exactly the payload", "higher"),
+    Score("ssr_all", "Scans for all readers", "1 where zxing-cpp reads it, also without retries", "higher"),
+    Score("margin", "Margin", "share of the error correction left unused, 0 where unread", "higher"),
+    Score("module_error", "Module errors", "share of the modules that read wrong", "lower"),
+    Score("battery_mild", "Mild battery", "share read when slightly blurred, noisy, small, tilted", "higher"),
+    Score("battery_hard", "Hard battery", "share read when strongly disturbed, tilted up to 45°", "higher"),
+)
+"""Scores that every QR code has, whatever metrics are asked for."""
+
+SCORES: dict[str, Score] = {score.name: score for card in METRIC_CARDS.values() for score in card.scores} | {
+    score.name: score for score in QR_SCORES
+}
 """Score name, as in an image's `metrics`, -> what it is."""

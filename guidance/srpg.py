@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -165,6 +165,12 @@ class SRPG(Guidance):
         description="paper variant: guide while more of the error correction than this is used up",
     )
     refine: Refinement = Field(Refinement.model_validate({}), description="SR-MPGD after the last step")
+
+    @classmethod
+    def based_on(cls, guidance: Guidance) -> Self:
+        """With its defaults, and this method as the base where it can be one."""
+        usable = isinstance(guidance, NoGuidance | CFG | CFGPP)
+        return cls.model_validate({"base": guidance.model_dump()} if usable else {})
 
     def start(self) -> Any:
         return self.base.start()

@@ -91,7 +91,7 @@ def sample(
     if found:
         raise ValueError("; ".join(found))
     if qr is not None and isinstance(guidance, SRPG):
-        asked = [prompt, negative_prompt]
+        asked = prompt, negative_prompt
         return _codes(model, asked, guidance, qr, sampler, steps, seeds, progress)
     latents = None if init_image is None else to_latents(model, init_image)
     shape = _shape(model, width, height)
@@ -123,7 +123,7 @@ def sample(
 
 def _codes(
     model: Model,
-    prompts: list[str],
+    prompts: tuple[str, str],
     guidance: SRPG,
     qr: Qr,
     sampler: str,
@@ -131,9 +131,7 @@ def _codes(
     seeds: Sequence[int],
     progress: bool,
 ) -> Sampled:
-    encoded = model.encode(prompts)
-    positive, negative = encoded.conds
-    course = code_course(model, sampler, steps, guidance, Conditions(positive, negative), qr)
+    course = code_course(model, *prompts, sampler=sampler, steps=steps, guidance=guidance, qr=qr)
     with tqdm(total=course.steps * len(seeds), disable=not progress, unit="step") as bar:
 
         def tick(_: Observed) -> None:
@@ -145,7 +143,7 @@ def _codes(
         latents=torch.cat([final.latents for final in done]),
         trace=[final.trace for final in done],
         nfe=nfe,
-        warnings=encoded.warnings,
+        warnings=course.warnings,
         seeds=list(seeds),
     )
 

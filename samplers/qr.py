@@ -10,7 +10,7 @@ Source: arXiv 2409.06355, figure 2.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -53,6 +53,9 @@ class CodeCourse:
     guidance: SRPG
     cond: Conditions
     qr: Qr
+    warnings: list[str] = field(default_factory=list[str])
+    read: dict[str, Any] = field(default_factory=dict[str, Any])
+    """How the model read the prompts, where that is worth telling."""
 
     @property
     def tries(self) -> int:
@@ -118,16 +121,27 @@ class CodeCourse:
 
 
 def code_course(
-    model: Model, sampler: str, steps: int, guidance: SRPG, cond: Conditions, qr: Qr
+    model: Model,
+    prompt: str,
+    negative_prompt: str,
+    *,
+    sampler: str,
+    steps: int,
+    guidance: SRPG,
+    qr: Qr,
 ) -> CodeCourse:
-    """The runs of a request. ValueError says what would fit."""
+    """The runs of a request. Calls the model's encoders. ValueError says what would fit."""
+    encoded = model.encode([prompt, negative_prompt])
+    positive, negative = encoded.conds
+    cond = Conditions(positive, negative)
     channels, cell_px, _ = _painted(model, 1)
     qr = qr.resolved(cell_px, model.extras)
     side = qr.canvas_px // cell_px
     compiled = partial(
         compile_plan, sampler, steps, model.family, model.schedule_config((channels, side, side))
     )
-    return CodeCourse(model, compiled(), compiled(guidance.begins(steps)), guidance, cond, qr)
+    tail = compiled(guidance.begins(steps))
+    return CodeCourse(model, compiled(), tail, guidance, cond, qr, encoded.warnings, encoded.read)
 
 
 def finished(model: Model, final: Final, qr: Qr) -> Pixels:

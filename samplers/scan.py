@@ -28,16 +28,23 @@ class Scan:
     margin: float
 
 
-def scan(pixels: Pixels) -> Scan | None:
-    """Read the QR code in a picture (H, W, 3) with zxing-cpp; None where there is none to be read."""
-    for found in zxingcpp.read_barcodes(np.ascontiguousarray(pixels), formats=zxingcpp.BarcodeFormat.QRCode):
-        return Scan(found.text, float(found.extra.get("UEC", 0.0)))
-    return None
+def scan(pixels: Pixels, strict: bool = False) -> Scan | None:
+    """Read the QR code in a picture (H, W, 3) with zxing-cpp; None where there is none to be read.
+
+    `strict`: at its own size and polarity only, as a plainer reader would.
+    """
+    found = zxingcpp.read_barcodes(
+        np.ascontiguousarray(pixels),
+        formats=zxingcpp.BarcodeFormat.QRCode,
+        try_downscale=not strict,
+        try_invert=not strict,
+    )
+    return Scan(found[0].text, float(found[0].extra.get("UEC", 0.0))) if found else None
 
 
-def margin(pixels: Pixels, data: str) -> float:
+def margin(pixels: Pixels, data: str, strict: bool = False) -> float:
     """The share of unused error correction where exactly `data` is read, else -1."""
-    found = scan(pixels)
+    found = scan(pixels, strict)
     return found.margin if found is not None and found.text == data else -1.0
 
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from app.jobs import Resolved
 from guidance.base import Conditions
+from guidance.srpg import SRPG
 from samplers.img2img import run_from, to_latents
 from samplers.inversion import edit_run, upward
 from samplers.loop import Observed, Run, batch, run
 from samplers.models.base import Model
 from samplers.noise import Noise
-from samplers.steps import Plan
+from samplers.qr import CodeCourse, code_course
+from samplers.steps import Plan, compile_plan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +59,20 @@ class Course:
         return run(self.plan, guidance, self.cond, noise, observe)
 
 
-def chart(model: Model, spec: Resolved, plan: Plan, picture: Image.Image | None) -> Course:
-    """Encode what the runs need. Calls the model's encoders."""
+def chart(model: Model, spec: Resolved, picture: Image.Image | None) -> Course | CodeCourse:
+    """Compile the plan and encode what the runs need. Calls the model's encoders."""
+    if spec.qr is not None and isinstance(spec.guidance, SRPG):
+        return code_course(
+            model,
+            spec.prompt,
+            spec.negative_prompt,
+            sampler=spec.sampler,
+            steps=spec.steps,
+            guidance=spec.guidance,
+            qr=spec.qr,
+        )
+    config = model.schedule_config(model.latent_shape(spec.width, spec.height))
+    plan = compile_plan(spec.sampler, spec.steps, model.family, config, spec.skipped)
     source = [] if spec.edit is None else [spec.edit.source_prompt]
     encoded = model.encode([spec.prompt, spec.negative_prompt, *source, *spec.classes])
     positive, negative, *others = encoded.conds

@@ -25,7 +25,9 @@ from app.storage.base import Storage, image_key, init_key, job_prefix, trace_key
 from app.storage.png import encode_png
 from samplers.loop import Final, batch
 from samplers.models.base import Model
-from samplers.steps import Plan, compile_plan
+from samplers.qr import CodeCourse, finished
+from samplers.steps import Plan
+from workers import battery
 from workers.course import Course, chart
 from workers.engine import Engine
 from workers.metrics import Measured, Pixels, measure
@@ -120,17 +122,8 @@ class HeldJob:
     async def _work_with(self, model: Model) -> JobResult:
         spec = self._spec
         self._stage = "encoding"
-        shape = model.latent_shape(spec.width, spec.height)
-        plan = await asyncio.to_thread(
-            compile_plan,
-            spec.sampler,
-            spec.steps,
-            model.family,
-            model.schedule_config(shape),
-            spec.skipped,
-        )
         picture = await self._init_image()
-        course = await self._timed("encode_ms", self._bench.lane, chart, model, spec, plan, picture)
+        course = await self._timed("encode_ms", self._bench.lane, chart, model, spec, picture)
         self._telemetry = Telemetry(spec.seeds, course.steps, spec.preview_every)
         self._stage = "denoising"
         tickets, futures = self._submit(course)
@@ -148,15 +141,15 @@ class HeldJob:
         key = trace_key(self.prefix, hashlib.sha256(trace).hexdigest())
         await self._bench.storage.put(key, trace)
         images = [image for images in made for image in images]
-        self.cost = self._measured([future.result() for future in futures])
+        self.cost = self._measured(course.plan, [future.result() for future in futures])
         return JobResult(
             images=images,
             trace_key=key,
             nfe=_per_image([future.result() for future in futures]),
             timings=Timings(**self._ms),
             metrics=_means([image.metrics for image in images]),
-            warnings=[*course.warnings, *self._score.warnings],
-            ran=self._ran(model, plan) | course.read,
+            warnings=[*course.warnings, *self._score.warnings, *_unread(images)],
+            ran=self._ran(model, course.plan) | course.read,
         )
 
     def left_ms(self, costs: Iterable[Cost]) -> float:
@@ -205,7 +198,7 @@ class HeldJob:
             raise ValueError("the init_image of this job is no longer stored; send it again in a new job")
         return Image.open(BytesIO(data))
 
-    def _submit(self, course: Course) -> tuple[list[Ticket], list[asyncio.Future[Outcome]]]:
+    def _submit(self, course: Course | CodeCourse) -> tuple[list[Ticket], list[asyncio.Future[Outcome]]]:
         """One run per seed, all in the engine's hands, and a future for how each ends."""
         loop = asyncio.get_running_loop()
         tickets, futures = list[Ticket](), list[asyncio.Future[Outcome]]()
@@ -244,11 +237,19 @@ class HeldJob:
     async def _picture(self, model: Model, index: int, particle: int, final: Final) -> ImageResult:
         spec, bench = self._spec, self._bench
         seed, place = spec.seeds[index], index * len(final.latents) + particle
-        latents = final.latents[particle : particle + 1]
-        pixels = await self._timed("decode_ms", bench.lane, decode, model, latents)
+        reading = None
+        if spec.qr is not None:
+            pixels = await self._timed("decode_ms", bench.lane, finished, model, final, spec.qr)
+        else:
+            latents = final.latents[particle : particle + 1]
+            pixels = await self._timed("decode_ms", bench.lane, decode, model, latents)
         scorer = Path(bench.shelf.catalogue.models[spec.model].source) / "scorer"
         found = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt, scorer)
-        self._score = found
+        self._score, scores = found, found.scores
+        if spec.qr is not None and final.target is not None:
+            symbol = final.target.symbol
+            told, reading = await self._timed("score_ms", None, battery.score, pixels, spec.qr, symbol)
+            scores = scores | told
         began = time.perf_counter()
         request = spec.model_copy(update={"seeds": [seed]})
         data = await asyncio.to_thread(encode_png, pixels, request)
@@ -263,7 +264,8 @@ class HeldJob:
             width=pixels.shape[1],
             height=pixels.shape[0],
             sha256=digest,
-            metrics=found.scores,
+            metrics=scores,
+            qr=reading,
         )
         self._events.append(("image", image.model_dump(exclude={"key"})))
         return image
@@ -329,6 +331,13 @@ def decode(model: Model, latents: Tensor) -> Pixels:
         image = model.decode(latents)[0]
         pixels = (image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
         return pixels.permute(1, 2, 0).cpu().numpy()
+
+
+def _unread(images: list[ImageResult]) -> list[str]:
+    seeds = [str(image.seed) for image in images if image.qr is not None and not image.metrics["ssr_any"]]
+    if not seeds:
+        return []
+    return [f"not read as asked: the code of seed {', '.join(seeds)}; try a higher ecc or other seeds"]
 
 
 def _per_image(outcomes: list[Outcome]) -> Nfe:

@@ -8,7 +8,18 @@ from typing import Any, Literal
 from fastapi import Request
 from pydantic import BaseModel
 
-from app.jobs import RUNNING, FailedAttempt, JobError, JobRecord, JobStatus, Nfe, Resolved, Stage, Timings
+from app.jobs import (
+    RUNNING,
+    FailedAttempt,
+    JobError,
+    JobRecord,
+    JobStatus,
+    Nfe,
+    QrReading,
+    Resolved,
+    Stage,
+    Timings,
+)
 
 
 class ProgressAnswer(BaseModel):
@@ -30,6 +41,7 @@ class ImageAnswer(BaseModel):
     height: int
     sha256: str
     metrics: dict[str, float]
+    qr: QrReading | None = None
 
 
 class Urls(BaseModel):

@@ -44,9 +44,9 @@ def test_the_finished_picture_is_read_and_its_cost_is_told() -> None:
     assert torch.equal(done.latents, again.latents)
 
 
-def course(**changes: Any) -> CodeCourse:
-    cond = Conditions(*TOY.encode(["high", ""]).conds)
-    return code_course(TOY, "ddim", 4, GUIDANCE, cond, QR.model_copy(update=changes))
+def course(model: Any = TOY, **changes: Any) -> CodeCourse:
+    qr = QR.model_copy(update=changes)
+    return code_course(model, "high", "", sampler="ddim", steps=4, guidance=GUIDANCE, qr=qr)
 
 
 def ran(course: CodeCourse) -> tuple[Any, list[Any]]:
@@ -74,8 +74,7 @@ def test_a_guaranteed_code_is_tried_again_and_harder_until_it_is_read(
 def test_both_stages_are_controlled_by_the_symbol_in_their_own_size() -> None:
     with_control = Toy(size_px=64)
     with_control.extras = with_control.extras | {"controlnet"}  # type: ignore[misc]
-    cond = Conditions(*TOY.encode(["high", ""]).conds)
-    final, asks = ran(code_course(with_control, "ddim", 4, GUIDANCE, cond, QR))
+    final, asks = ran(course(with_control))
     controls = [ask.conds[0].control for ask in asks if isinstance(ask, Denoise)]
     assert [control.image.shape[-1] for control in controls] == [64] * 4 + [168]
     assert {control.scale for control in controls} == {1.35}
