@@ -141,7 +141,7 @@ class HeldJob:
         key = trace_key(self.prefix, hashlib.sha256(trace).hexdigest())
         await self._bench.storage.put(key, trace)
         images = [image for images in made for image in images]
-        self.cost = self._measured(course.plan, [future.result() for future in futures])
+        self.cost = self._measured([future.result() for future in futures])
         return JobResult(
             images=images,
             trace_key=key,
