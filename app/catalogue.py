@@ -111,6 +111,8 @@ def _complete(card: ModelCard, base: Path) -> ModelCard:
         layout = read_layout(folder)
         pipeline, extras = layout.pipeline, extras | layout.extras
         found = {"source": str(folder), "factor": layout.factor}
+    if "controlnet" in card.options:
+        extras = extras | {"controlnet"}
     if pipeline is not None:
         known = architecture(pipeline)
         found |= {"pipeline": pipeline, "family": known.family, "extras": extras | known.extras}

@@ -30,9 +30,12 @@ class Architecture:
     """Cells that the pipeline packs into one, in each direction, before the network sees them."""
 
 
+SD = "sd.StableDiffusion"
+"""The adapter that takes a ControlNet."""
+
 ARCHITECTURES: dict[str, Architecture] = {
-    "StableDiffusionPipeline": Architecture("sd.StableDiffusion"),
-    "LatentConsistencyModelPipeline": Architecture("sd.StableDiffusion"),
+    "StableDiffusionPipeline": Architecture(SD),
+    "LatentConsistencyModelPipeline": Architecture(SD),
     "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler"),
     "StableDiffusion3Pipeline": Architecture("sd3.StableDiffusion3", "flow", "transformer", "flow_euler"),
     "FluxPipeline": Architecture(
@@ -85,6 +88,8 @@ def read_layout(folder: Path) -> Layout:
         extras.add("weak")
     if any((folder / part / "config.json").is_file() for part in ("classifier", "scorer")):
         extras.add("classifier")
+    if known.adapter == SD and (folder / "controlnet_qr").is_dir():
+        extras.add("controlnet")
     if network.get("guidance_embeds") or network.get("time_cond_proj_dim"):
         extras.add("embedded")
     vae = folder / "vae"

@@ -50,6 +50,16 @@ def test_a_folder_says_what_its_model_has(tmp_path: Path) -> None:
     assert read(tmp_path, "source = 'model'").extras == {"grad", "weak", "embedded"}
 
 
+def test_a_controlnet_is_in_the_folder_or_named(tmp_path: Path) -> None:
+    network, vae = {"block_out_channels": [1] * 2}, {"block_out_channels": [1] * 4}
+    folder(tmp_path / "model", "StableDiffusionPipeline", "unet", network, vae)
+    assert "controlnet" not in read(tmp_path, "source = 'model'").extras
+    named = read(tmp_path, "source = 'model'\noptions = { controlnet = 'owner/qr' }")
+    (tmp_path / "model" / "controlnet_qr").mkdir()
+    beside = read(tmp_path, "source = 'model'")
+    assert "controlnet" in named.extras & beside.extras
+
+
 def test_a_model_on_pixels_has_no_autoencoder(tmp_path: Path) -> None:
     folder(tmp_path / "model", "DDPMPipeline", "unet", {"block_out_channels": [1] * 4}, None)
     card = read(tmp_path, "source = 'model'\nguidance = { method = 'none' }")
