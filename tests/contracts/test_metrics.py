@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import workers.metrics
-from app.scores import METRIC_CARDS, SCORES
+from app.scores import METRIC_CARDS, QR_SCORES, SCORES
 from workers.metrics import Pixels, measure
 from workers.metrics.basic import score
 
@@ -79,7 +79,7 @@ def checkers(dark: int, light: int) -> Pixels:
 
 def test_every_module_has_a_card_and_every_card_a_module() -> None:
     assert {module.name for module in pkgutil.iter_modules(workers.metrics.__path__)} == set(METRIC_CARDS)
-    assert len(SCORES) == sum(len(card.scores) for card in METRIC_CARDS.values())
+    assert len(SCORES) == sum(len(card.scores) for card in METRIC_CARDS.values()) + len(QR_SCORES)
 
 
 @pytest.mark.parametrize("name", METRIC_CARDS)

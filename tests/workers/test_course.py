@@ -6,15 +6,12 @@ from app.jobs import Resolved
 from guidance.none import NoGuidance
 from samplers.driver import drive
 from samplers.models import adapter
-from samplers.steps import compile_plan
 from tests.pipelines import build
 from workers.course import chart
 
 
 def test_jobs_with_different_built_in_scales_share_forwards_and_differ() -> None:
     model = adapter("FluxPipeline")("flux", build("flux dev"))
-    config = model.schedule_config(model.latent_shape(16, 16))
-    plan = compile_plan("flow_euler", 2, "flow", config)
 
     def job(scale: float) -> Resolved:
         return Resolved(
@@ -23,7 +20,7 @@ def test_jobs_with_different_built_in_scales_share_forwards_and_differ() -> None
             priority="normal",
         )  # fmt: skip
 
-    courses = [chart(model, job(scale), plan, None) for scale in (1.0, 9.0, 9.0)]
+    courses = [chart(model, job(scale), None) for scale in (1.0, 9.0, 9.0)]
     assert [course.cond.positive.scale for course in courses] == [1.0, 9.0, 9.0]
     (low, high, again), _ = drive(model, [course.run(1, lambda _: None) for course in courses])
     assert float((high.latents - again.latents).abs().max()) < 1e-5
