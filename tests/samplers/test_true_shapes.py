@@ -93,6 +93,7 @@ def dit() -> tuple[Any, int]:
 
 BUILDERS: dict[str, Callable[[], tuple[Any, int]]] = {
     "sd15": sd15,
+    "sd15-qr": sd15,
     "sdxl": sdxl,
     "sdxl-lightning": sdxl,
     "sdxl-turbo": sdxl,
@@ -140,7 +141,7 @@ def test_there_is_a_network_for_every_entry() -> None:
     assert set(BUILDERS) == set(CARDS)
 
 
-SIBLINGS = {"sdxl-lightning", "sdxl-turbo", "flux-schnell"}
+SIBLINGS = {"sd15-qr", "sdxl-lightning", "sdxl-turbo", "flux-schnell"}
 """Entries whose network another one has, too."""
 
 
