@@ -14,7 +14,6 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from samplers.models import load
 from samplers.qr import code_course, finished
 from samplers.scan import finish
 from workers import battery
+from workers.metrics import clip
 
 WHAT = (
     "a red apple", "panda", "a slice of pizza", "tiger face", "a green leaf", "a yellow lemon", "fox",
@@ -38,24 +38,6 @@ WHAT = (
 )  # fmt: skip
 STYLES = ("3d", "fluent")
 SCORES = ("ssr_any", "ssr_all", "margin", "module_error", "battery_mild", "battery_hard")
-
-
-class Clip:
-    """The scorer's cosine between pictures and prompts."""
-
-    def __init__(self, folder: Path) -> None:
-        from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
-
-        kinds: tuple[Any, ...] = (CLIPModel, CLIPTokenizer, CLIPImageProcessorPil)
-        self._model, self._tokenizer, self._processor = (kind.from_pretrained(folder) for kind in kinds)
-        self._model.float().eval()
-
-    @torch.no_grad()
-    def score(self, pixels: np.ndarray, prompt: str) -> float:
-        ids = self._tokenizer(prompt, truncation=True, return_tensors="pt").input_ids
-        shown = self._processor(Image.fromarray(pixels), return_tensors="pt").pixel_values
-        out = self._model(input_ids=ids, pixel_values=shown)
-        return float((out.image_embeds * out.text_embeds).sum())
 
 
 def main() -> None:
@@ -70,7 +52,6 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     scorer = args.scorer or args.model / "scorer"
-    clip = Clip(scorer) if scorer.is_dir() else None
     options = {"scorer": str(args.scorer)} if args.scorer else {}
     model = load(args.model, name="emoji", dtype="float32", device="cpu", **options)
     guidance = SRPG(base=CFG(scale=4))
@@ -93,9 +74,9 @@ def main() -> None:
         row = {}
         for arm, pixels in pictures.items():
             row[arm] = battery.score(pixels, course.qr, target.symbol)[0] | {"seconds": seconds}
-            if clip is not None:
+            if scorer.is_dir():
                 inside = (pixels.shape[0] - target.symbol.modules * 12) // 2
-                row[arm]["clip"] = clip.score(pixels[inside:-inside, inside:-inside], prompt)
+                row[arm] |= clip.score(pixels[inside:-inside, inside:-inside], prompt, scorer)
         rows.append(row)
         tiles.append(pictures["guided"])
         told = "  ".join(f"{arm}: {row[arm]['ssr_any']:.0f} {row[arm]['margin']:.2f}" for arm in row)
