@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality_plots import plot_methods, plot_scales
 from training.evaluate import frechet
 
 NEIGHBOURS = 3
@@ -22,20 +23,31 @@ Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 
 @dataclass(frozen=True)
-class Made:
-    """The images of one cell, one row each."""
+class Seen:
+    """What is told of pictures without their prompts, one row each; `features` are of unit length."""
 
     features: Array
+    saturation: Array
+    contrast: Array
+
+
+@dataclass(frozen=True)
+class Made(Seen):
+    """The images of one cell, one row each; rows 2j and 2j + 1 share a prompt."""
+
     clip: Array
     right: Array
     nfe: Array
     seconds: Array
-    saturation: Array
-    contrast: Array
 
     @property
     def count(self) -> int:
         return len(self.clip)
+
+    @property
+    def diversity(self) -> Array:
+        """Per prompt: how far its two images lie apart, as one minus the cosine of their features."""
+        return 1 - (self.features[::2] * self.features[1::2]).sum(1)
 
     def first(self, count: int) -> Made:
         return Made(**{name: rows[:count] for name, rows in asdict(self).items()})
@@ -94,24 +106,28 @@ class Ordering:
 
 
 ORDERINGS = (
-    Ordering("CFG raises class precision", "2207.12598", "class precision", "none", "cfg 4"),
-    Ordering("CFG raises the CLIP score", "2207.12598", "CLIP score", "none", "cfg 4"),
+    Ordering("CFG raises class precision", "2207.12598", "class precision", "cfg 1", "cfg 4"),
+    Ordering("CFG raises the CLIP score", "2207.12598", "CLIP score", "cfg 1", "cfg 4"),
     Ordering("more CFG costs variety (recall)", "2207.12598", "recall", "cfg 8", "cfg 2"),
-    Ordering("much CFG saturates", "2410.02416", "saturation", "cfg 2", "cfg 8"),
-    Ordering("APG saturates less than CFG at 8", "2410.02416", "saturation", "apg 8", "cfg 8"),
-    Ordering("APG is nearer to real pictures than CFG at 8", "2410.02416", "KID", "apg 8", "cfg 8"),
-    Ordering("APG keeps more variety than CFG at 8", "2410.02416", "recall", "apg 8", "cfg 8", False),
+    Ordering("more CFG costs variety (of one prompt)", "2207.12598", "diversity", "cfg 16", "cfg 2"),
+    Ordering("much CFG saturates", "2410.02416", "saturation", "cfg 2", "cfg 16"),
+    Ordering("APG saturates less than CFG at 16", "2410.02416", "saturation", "apg 16", "cfg 16"),
+    Ordering("APG is nearer to real pictures than CFG at 16", "2410.02416", "KID", "apg 16", "cfg 16"),
+    Ordering("APG keeps more variety (recall)", "2410.02416", "recall", "apg 16", "cfg 16", False),
+    Ordering("APG keeps more variety (of one prompt)", "2410.02416", "diversity", "apg 16", "cfg 16", False),
     Ordering("rescale lowers CFG's contrast", "2305.08891", "contrast", "cfg 8, rescale 0.7", "cfg 8"),
     Ordering("an interval is nearer to real pictures", "2404.07724", "KID", "cfg 4, interval", "cfg 4"),
     Ordering("an interval keeps more variety", "2404.07724", "recall", "cfg 4, interval", "cfg 4", False),
     Ordering("CFG++ is nearer to real pictures than CFG", "2406.08070", "KID", "cfgpp as cfg 4", "cfg 4"),
+    Ordering("the same at 8", "2406.08070", "KID", "cfgpp as cfg 8", "cfg 8"),
     Ordering("CFG++ has the higher CLIP score", "2406.08070", "CLIP score", "cfgpp as cfg 4", "cfg 4", False),
-    Ordering("autoguidance is nearer to real pictures", "2406.02507", "KID", "autoguidance 2", "none"),
+    Ordering("autoguidance is nearer to real pictures", "2406.02507", "KID", "autoguidance 2", "cfg 1"),
     Ordering("autoguidance keeps more variety", "2406.02507", "recall", "autoguidance 2", "cfg 2", False),
     Ordering("adaptive guidance takes fewer evaluations", "2312.12487", "evaluations", "adaptive 4", "cfg 4"),
     Ordering("tangential damping is nearer to real pictures", "2503.18137", "KID", "tangential 4", "cfg 4"),
-    Ordering("GFCG raises class precision", "2411.15393", "class precision", "none", "gfcg 2"),
-    Ordering("GFCG is nearer to real pictures than none", "2411.15393", "KID", "gfcg 2", "none"),
+    Ordering("GFCG raises class precision", "2411.15393", "class precision", "cfg 1", "gfcg 2"),
+    Ordering("GFCG is nearer to real pictures than none", "2411.15393", "KID", "gfcg 2", "cfg 1"),
+    Ordering("FKC raises its sampler's CLIP score", "2503.02819", "CLIP score", "cfg 2, sde", "fkc 2, sde"),
 )  # fmt: skip
 
 MEANS: dict[str, Callable[[Made, Against], Array]] = {
@@ -121,27 +137,39 @@ MEANS: dict[str, Callable[[Made, Against], Array]] = {
     "recall": lambda _, against: against.recall,
     "saturation": lambda made, _: made.saturation,
     "contrast": lambda made, _: made.contrast,
+    "diversity": lambda made, _: made.diversity,
     "evaluations": lambda made, _: made.nfe,
 }
-"""Metrics that are means over images (recall: over real pictures)."""
+"""Metrics that are means over images (recall: over real pictures; diversity: over prompts)."""
 
 
-def report(cells: Mapping[str, Made], real: Array, setting: Any, out: Path) -> dict[str, Any]:
-    """Write guidance_quality.md and .png below `out`; everything as one object."""
-    count = min(made.count for made in cells.values())
+def report(cells: Mapping[str, Made], real: Seen, setting: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Write guidance_quality.md and two plots below `out`; everything as one object."""
+    count = min(made.count for made in cells.values()) // 2 * 2
     made = {label: cell.first(count) for label, cell in cells.items()}
-    against = {label: Against(cell.features, real) for label, cell in made.items()}
+    against = {label: Against(cell.features, real.features) for label, cell in made.items()}
     table = {
         label: {"FD": against[label].fd, "KID x 1000": 1000 * against[label].kid()}
         | {name: float(rows(made[label], against[label]).mean()) for name, rows in MEANS.items()}
         | {"seconds": float(made[label].seconds.mean())}
         for label in made
     }
-    verdicts = [_verdict(one, made, against) for one in ORDERINGS]
+    told = {
+        "images_per_cell": count,
+        "real": {
+            "pictures": len(real.features),
+            "saturation": float(real.saturation.mean()),
+            "contrast": float(real.contrast.mean()),
+        },
+        **setting,
+        "table": table,
+        "orderings": [_verdict(one, made, against) for one in ORDERINGS],
+    }
     out.mkdir(parents=True, exist_ok=True)
-    _plot(out / "guidance_quality.png", table)
-    (out / "guidance_quality.md").write_text(_page(count, len(real), setting, table, verdicts))
-    return {"images_per_cell": count, "real": len(real), **setting, "table": table, "orderings": verdicts}
+    plot_methods(out / "guidance_quality.png", table)
+    plot_scales(out / "guidance_scales.png", table, told["real"])
+    (out / "guidance_quality.md").write_text(_page(told))
+    return told
 
 
 def _verdict(one: Ordering, made: Mapping[str, Made], against: Mapping[str, Against]) -> dict[str, Any]:
@@ -165,23 +193,39 @@ def _verdict(one: Ordering, made: Mapping[str, Made], against: Mapping[str, Agai
     return asdict(one) | {"difference": value, "low": float(low), "high": float(high), "verdict": verdict}
 
 
-def _page(count: int, real: int, setting: Any, table: Any, verdicts: Any) -> str:
+INTRODUCTION = """
+`python -m benchmarks.guidance_quality`: {images_per_cell} images a cell, two of each prompt, {steps}
+steps of DDIM or of the sampler that a cell names, the same prompts and seeds in every cell. Distances are
+to {real[pictures]} real pictures in the features of the model's own scorer. FD of so few images is biased
+upwards, alike in all cells; KID is not. Diversity is how far the two images of a prompt lie apart (one
+minus the cosine of their features); recall's interval is over the real pictures and leaves out the chance
+of the images. Seconds are of one core under the machine's load.
+
+CFG at 1 is the conditional prediction alone, as APG at 1 is. CFG++ has the lambda that is as strong as
+the CFG scale on the average over the steps. APG's cap is SDXL's 15 in proportion to the root of the
+number of latent elements, where its cell names no other. What a cell does not name has the method's
+default. Nothing was tuned on the outcome.
+""".strip()
+
+
+def _page(told: Mapping[str, Any]) -> str:
+    table, real = told["table"], told["real"]
     columns = list(next(iter(table.values())))
+    blank = dict.fromkeys(columns, "")
+    known = {name: f"{real[name]:.3g}" for name in ("saturation", "contrast")}
     lines = [
         "# Guidance methods on the built-in model",
         "",
-        f"`python -m benchmarks.guidance_quality`: {count} images a cell, {setting['steps']} steps of "
-        f"{setting['sampler']}, the same prompts and seeds in every cell; distances to {real} real "
-        "pictures in the features of the model's own scorer. FD of so few images is biased upwards, alike in "
-        "all cells; KID is not. Seconds are of one core under the machine's load. Recall's interval is over "
-        "the real pictures and leaves out the chance of the images. What a cell does "
-        "not name has the method's default, made for larger latents. Nothing was tuned on the outcome.",
+        INTRODUCTION.format(**told),
+        "",
+        "![Distance, saturation and variety over the scale](guidance_scales.png)",
         "",
         "![KID against class precision, recall and saturation](guidance_quality.png)",
         "",
         _row(["cell", *columns]),
         "|---" * (len(columns) + 1) + "|",
         *(_row([label, *(f"{row[name]:.3g}" for name in columns)]) for label, row in table.items()),
+        _row(["*real pictures*", *(blank | known).values()]),
         "",
         "## What the papers say, and what is seen here",
         "",
@@ -190,7 +234,7 @@ def _page(count: int, real: int, setting: Any, table: Any, verdicts: Any) -> str
         "",
         _row(["claim", "paper", "metric", "first", "second", "difference", "verdict"]),
         "|---" * 7 + "|",
-        *(_row(_told(verdict)) for verdict in verdicts),
+        *(_row(_told(verdict)) for verdict in told["orderings"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -203,20 +247,3 @@ def _told(one: Mapping[str, Any]) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _plot(path: Path, table: Mapping[str, Mapping[str, float]]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(14, 4.2))
-    for axis, name in zip(axes, ("class precision", "recall", "saturation"), strict=True):
-        for number, (label, row) in enumerate(table.items()):
-            axis.plot(row[name], row["KID x 1000"], "osD^"[number % 4], color=f"C{number % 10}", label=label)
-        axis.set(xlabel=name, ylabel="KID x 1000")
-    axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.guidance_quality import CELLS, asked
-from benchmarks.quality_report import ORDERINGS, Against, Made, report
+from benchmarks.guidance_quality import CELLS, Kept, asked
+from benchmarks.quality_plots import curves
+from benchmarks.quality_report import ORDERINGS, Against, Made, Seen, report
 from guidance import REGISTRY
 
 ROWS: list[dict[str, Any]] = [
@@ -32,16 +33,19 @@ def made(count: int, shift: float = 0.0, **changes: float) -> Made:
 
 
 def test_cells_and_orderings_name_what_there_is() -> None:
-    for values in CELLS.values():
-        REGISTRY[values["method"]].model_validate(values)
+    for cell in CELLS.values():
+        REGISTRY[cell.guidance["method"]].model_validate(cell.guidance)
     for one in ORDERINGS:
         assert {one.first, one.second} <= set(CELLS)
+    for cells in curves({label: {} for label in CELLS}).values():
+        assert list(cells) == [1, 2, 4, 8, 16]
 
 
 def test_image_i_is_asked_for_alike_however_many_there_are() -> None:
     few, many = asked(ROWS, 4), asked(ROWS, 12)
     assert many[:4] == few
-    assert len({one.prompt for one in many[:10]}) == 10, "each once before any comes again"
+    assert len({one.prompt for one in many}) == 6, "two of each before any comes again"
+    assert all(one.prompt == two.prompt for one, two in zip(many[::2], many[1::2], strict=True))
     for one in many:
         assert one.prompt not in one.rivals
         own = {"heart": "heart", "animal": ""}[one.subgroup]
@@ -62,21 +66,21 @@ def test_distances_tell_near_from_far_and_kid_needs_no_many_images() -> None:
 
 def test_verdicts_follow_from_intervals_and_the_page_has_them(tmp_path: Path) -> None:
     cells = {label: made(40) for label in CELLS}
-    cells["none"] = made(48, 1.5, right=0.2)  # more images than the others have
-    cells["cfg 8"] = made(40, saturation=0.3)  # less than at 2: not what the paper says
-    told = json.loads(
-        json.dumps(report(cells, unit(200, 0.0, 5), {"steps": 10, "sampler": "ddim"}, tmp_path))
-    )
+    cells["cfg 1"] = made(48, 1.5, right=0.2)  # more images than the others have
+    cells["cfg 16"] = made(40, saturation=0.3)  # less than at 2: not what the paper says
+    real = Seen(unit(200, 0.0, 5), saturation=np.full(200, 0.25), contrast=np.full(200, 0.1))
+    told = json.loads(json.dumps(report(cells, real, {"steps": 10}, tmp_path)))
     verdicts = {one["claim"]: one["verdict"] for one in told["orderings"]}
     assert told["images_per_cell"] == 40
     assert verdicts["CFG raises class precision"] == "reproduced"
     assert verdicts["much CFG saturates"] == "not reproduced"
     assert verdicts["CFG++ has the higher CLIP score"] == "undecided"
     assert verdicts["GFCG is nearer to real pictures than none"] == "reproduced"
-    assert told["table"]["none"]["class precision"] == pytest.approx(0.2, abs=0.01)
+    assert told["table"]["cfg 1"]["class precision"] == pytest.approx(0.2, abs=0.01)
     page = (tmp_path / "guidance_quality.md").read_text()
     assert "| much CFG saturates | [2410.02416](https://arxiv.org/abs/2410.02416) | saturation |" in page
-    assert (tmp_path / "guidance_quality.png").is_file()
+    assert "| *real pictures* |" in page
+    assert {path.name for path in tmp_path.glob("*.png")} == {"guidance_quality.png", "guidance_scales.png"}
 
 
 def test_more_images_are_put_after_the_first() -> None:
@@ -84,3 +88,23 @@ def test_more_images_are_put_after_the_first() -> None:
     assert both.count == 5
     assert both.first(3).clip == pytest.approx(made(3).clip)
     assert both.clip[3:].min() > 0.8
+
+
+def test_two_images_of_a_prompt_are_held_against_each_other() -> None:
+    one = made(4)
+    same = np.repeat(one.features[:2], 2, axis=0)
+    assert Made(**{**vars(one), "features": same}).diversity == pytest.approx([0, 0])
+    assert one.diversity == pytest.approx(1 - (one.features[[0, 2]] * one.features[[1, 3]]).sum(1))
+
+
+def test_what_is_made_is_kept_per_cell_and_not_mixed_with_another_setting(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, steps=10)
+    assert kept.read("cfg 2") is None
+    kept.add("cfg 2", made(3))
+    kept.add("cfg 2", made(2, clip=0.9))
+    again = Kept(tmp_path, steps=10).read("cfg 2")
+    assert again is not None
+    assert again.count == 5
+    assert kept.read("cfg 4") is None
+    with pytest.raises(ValueError, match="another setting"):
+        Kept(tmp_path, steps=12).read("cfg 2")
