@@ -30,12 +30,16 @@ async def submit(
     Raises Refused, QueueFull, IdempotencyConflict, or Problem where it waits too long or may not.
     """
     resolved = resolve(spec, lodestar.catalogue, lodestar.settings)
-    await _check_fleet(lodestar, resolved)
     if job_id is not None:
         known = await lodestar.queue.get(job_id)
         if known is not None and not lodestar.sees(known):
             raise IdempotencyConflict("the job id is taken")
     job_id = job_id or str(ULID())
+    try:
+        await _check_fleet(lodestar, resolved)
+    except Problem:  # what was queued before has its answer at any load
+        if not await lodestar.queue.knows(lodestar.own(new_job(job_id, spec, resolved, key))):
+            raise
     spec, resolved = await init_image.take(
         job_id, spec, resolved, lodestar.queue, lodestar.storage, lodestar.account
     )

@@ -147,6 +147,10 @@ class JobQueue(Protocol):
         """`enqueue` for many in one round trip; each has its own answer, those refused an exception."""
         ...
 
+    async def knows(self, job: NewJob) -> bool:
+        """Whether there is a job of this id or idempotency key, so that `enqueue` would queue nothing."""
+        ...
+
     async def get(self, job_id: str) -> JobRecord | None: ...
 
     async def get_many(self, job_ids: Sequence[str]) -> builtins.list[JobRecord | None]:

@@ -40,12 +40,17 @@ def digest(job: NewJob) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
+def idempotency(job: NewJob) -> str:
+    """The client's own key for this job, apart from other clients' keys; "" where it gave none."""
+    return f"{job.client}:{job.idempotency_key}" if job.idempotency_key else ""
+
+
 def arguments(job: NewJob) -> list[str | int | float]:
     """What `enqueue.lua` wants to know of a job."""
     return [
         job.id,
         digest(job),
-        f"{job.client}:{job.idempotency_key}" if job.idempotency_key else "",
+        idempotency(job),
         job.resolved.model,
         job.group,
         job.client,

@@ -38,7 +38,7 @@ from app.queue.events import Events
 from app.queue.keys import Key, Keys
 from app.queue.listing import page, records, statuses
 from app.queue.outbox import Outbox
-from app.queue.records import arguments, compact, fresh_record, record, state_event
+from app.queue.records import arguments, compact, fresh_record, idempotency, record, state_event
 from app.queue.scripts import script_texts
 from app.settings import Settings
 
@@ -148,6 +148,11 @@ class RedisQueue:
                 raise IdempotencyConflict("the idempotency key or job id was used with another request")
             case _:
                 raise QueueFull(int(answer[1]), answer[2])
+
+    async def knows(self, job: NewJob) -> bool:
+        """Whether there is a job of this id or idempotency key."""
+        first = await self._redis.get(self._keys(Key.IDEMPOTENCY, idempotency(job)))
+        return bool(await self._redis.exists(self._keys(Key.JOB, str(first or job.id))))
 
     async def get(self, job_id: str) -> JobRecord | None:
         """The record. A `listen` that began before it hears of every later change."""

@@ -70,3 +70,24 @@ async def test_a_server_that_promises_a_wait_refuses_what_would_wait_longer(
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
     assert answer.headers["retry-after"] == "3"
     assert answer.json()["detail"].endswith("try again in 3 s")
+
+
+async def test_a_job_that_is_known_has_its_answer_at_any_load(
+    settings: Settings, api: httpx.AsyncClient, queue: RedisQueue
+) -> None:
+    key, other = {"Idempotency-Key": "first"}, {"Idempotency-Key": "second"}
+    job = (await api.post("/v1/jobs", json=ASKED, headers=key)).json()["id"]
+    await announce(queue, rows=16, left_ms=60_000)
+    app = create_app(settings.model_copy(update={"max_wait_s": 5.0}))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://lodestar.test") as client:
+            again = await client.post("/v1/jobs", json=ASKED, headers=key)
+            put = await client.put(f"/v1/jobs/{job}", json=ASKED)
+            changed = await client.post("/v1/jobs", json=ASKED | {"steps": 3}, headers=key)
+            new = [await client.post("/v1/jobs", json=ASKED, headers=one) for one in (other, {})]
+    assert (again.status_code, again.json()["id"]) == (202, job)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (put.status_code, put.json()["id"]) == (202, job)
+    assert changed.status_code == 422
+    assert [answer.status_code for answer in new] == [503, 503]
