@@ -182,6 +182,8 @@ class Nfe(Wire):
     grad: int = 0
     classifier: int = 0
     decode: int = 0
+    shared: int = 0
+    """Those of `model` and `weak` that another picture of a comparison had made already."""
 
 
 class Timings(Wire):

@@ -18,8 +18,8 @@ class Nfe:
     """What one image cost, in evaluations of one sample each.
 
     `model` and `weak` count denoiser rows of the main and the weak network; `grad` counts those among them
-    that carried a gradient; `decode` and `classifier` count pictures that guidance asked for (the final
-    decoding is not counted).
+    that carried a gradient, `shared` those that were not evaluated for it, since another run had the same;
+    `decode` and `classifier` count pictures that guidance asked for (the final decoding is not counted).
     """
 
     model: int = 0
@@ -27,6 +27,7 @@ class Nfe:
     grad: int = 0
     classifier: int = 0
     decode: int = 0
+    shared: int = 0
 
     def count(self, ask: Ask) -> None:
         """Add the cost of one ask."""

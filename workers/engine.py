@@ -12,21 +12,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from samplers.answer import Packed, answer_one, pack, unpack
+from guidance.base import Cond
+from samplers.answer import answer_one, pack, unpack
 from samplers.loop import Final
 from samplers.models.base import Model
-from workers.knee import knee_of
+from workers.forwards import Determinism, Forwards
+from workers.prefix import Prefixes, Question
 from workers.ticket import Ticket
-
-BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Row counts that a forward is padded to on an accelerator, so that kernels and graphs can be reused."""
 
 NOT_FINITE = (
     "the network's answer for this image is not finite (NaN or infinite). Lower the guidance scale, or run "
@@ -34,17 +31,7 @@ NOT_FINITE = (
 )
 
 Policy = Literal["fifo", "srpt"]
-Determinism = Literal["free", "bucket"]
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the engine has done so far."""
-
-    forwards: int = 0
-    rows: int = 0
-    padding: int = 0
 
 
 class Engine:
@@ -52,9 +39,8 @@ class Engine:
 
     `policy`: "fifo" serves the oldest runs first; "srpt" those with the least work left, where `ageing` rows
     for each second since they came keep long ones from starving. A run that is passed over waits at its ask.
-    `determinism="bucket"` pads each forward to `max_rows`: then a seed gives the same bits at any load. Else,
-    with `calibrate`, each network and latent shape is measured when first met, and forwards have no more rows
-    than its knee.
+    `determinism` and `calibrate`: see `Forwards`; padded to one row count, a seed gives the same bits at any
+    load.
     """
 
     def __init__(
@@ -66,20 +52,16 @@ class Engine:
         ageing: float = 8.0,
         calibrate: bool = False,
     ) -> None:
-        if max_rows < 1:
-            raise ValueError(f"max_rows must be at least 1, not {max_rows}")
-        self.stats = Stats()
+        self._forwards = Forwards(max_rows, determinism, calibrate)
+        self.stats, self.max_rows, self.determinism = self._forwards.stats, max_rows, determinism
         self._models = models
-        self.max_rows = max_rows
         self._policy = policy
-        self.determinism = determinism
         self._ageing = ageing
-        self._calibrates = calibrate and determinism == "free"
-        self._caps: dict[Hashable, int] = {}
         self._served: dict[Hashable, int] = {}
         self._live: list[Ticket] = []
         self._inbox: deque[Ticket] = deque()
-        self._unchecked: tuple[Sequence[Ticket], list[int], Tensor] | None = None
+        self._prefixes = Prefixes()
+        self._unchecked: tuple[list[tuple[Ticket, Question | None]], list[Question], Tensor] | None = None
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -152,11 +134,14 @@ class Engine:
             return []
         key = min(groups, key=lambda key: self._served.get(key, -1))
         self._served[key] = max(self._served.values(), default=-1) + 1
-        turn, filled, cap = [], 0, self._cap(key, groups[key][0])
+        first = groups[key][0]
+        cap = self._forwards.cap(key, self._models[first.model], first.shared)
+        turn, taken = list[Ticket](), dict[tuple[Question, Cond], None]()
         for ticket in groups[key]:
-            if not turn or (ticket.shared and filled + ticket.rows <= cap):
+            more = taken | dict.fromkeys(ticket.open)
+            if not turn or (ticket.shared and _rows(more) <= cap):
                 turn.append(ticket)
-                filled += ticket.rows
+                taken = more
         return turn
 
     def _in_order(self) -> list[Ticket]:
@@ -164,14 +149,6 @@ class Engine:
             return sorted(self._live, key=lambda t: t.since_s)
         now = time.monotonic()
         return sorted(self._live, key=lambda t: t.remaining() - self._ageing * (now - t.since_s))
-
-    def _cap(self, key: Hashable, first: Ticket) -> int:
-        """How many rows a forward of this group has at most; measured on its first ask."""
-        if key not in self._caps:
-            ask, self._caps[key] = first.shared, self.max_rows
-            if self._calibrates and ask is not None:
-                self._caps[key] = knee_of(self._models[first.model], ask, self.max_rows)
-        return self._caps[key]
 
     def _answer(self, turn: Sequence[Ticket]) -> list[Any]:
         """The answers to the asks of `turn`; an exception in the place of an answer that failed."""
@@ -192,67 +169,52 @@ class Engine:
 
     def _answer_together(self, turn: Sequence[Ticket]) -> list[Any]:
         model = self._models[turn[0].model]
-        asks = [ticket.ask for ticket in turn if ticket.ask is not None]
-        if shared := [ask for ticket in turn if (ask := ticket.shared)]:
-            out = self._denoise(model, pack(shared), shared[0].network, turn[0].group)
-            self._check(turn, out)
-            answers = unpack(out, shared)
-        else:
+        if turn[0].shared is None:
             self.stats.forwards += 1
-            answers = [answer_one(model, asks[0])]
-        for ticket, ask in zip(turn, asks, strict=True):
-            ticket.nfe.count(ask)
+            answers = [answer_one(model, ask) for ticket in turn if (ask := ticket.ask) is not None]
+        else:
+            answers = self._answer_shared(turn, model)
+        for ticket in turn:
+            if ticket.ask is not None:
+                ticket.nfe.count(ticket.ask)
         return answers
 
-    def _denoise(self, model: Model, packed: Packed, network: Any, key: Hashable) -> Tensor:
-        """One forward, or several where the rows exceed the cap; out of memory halves the cap for good."""
-        parts: list[Tensor] = []
-        begin, total = 0, len(packed.levels)
-        while begin < total:
-            cap = self._caps.get(key, self.max_rows)
-            size = min(cap, total - begin)
-            padding = self._padding(size, cap, model.device)
-            chosen = [*range(begin, begin + size), *[begin] * padding]
-            whole = len(chosen) == total
-            x = packed.x if whole else packed.x[chosen]
-            levels = [packed.levels[i] for i in chosen]
-            conds = [packed.conds[i] for i in chosen]
-            try:
-                with torch.no_grad():
-                    out = model.denoise(x, levels, conds, network)
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                self._caps[key] = max(1, size // 2)
-                log.warning("out of memory with %d rows; from now on at most %d", size, self._caps[key])
-                torch.accelerator.empty_cache()
-                continue
-            parts.append(out[:size])
-            begin += size
-            self.stats.forwards += 1
-            self.stats.rows += size
-            self.stats.padding += padding
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _answer_shared(self, turn: Sequence[Ticket], model: Model) -> list[list[Tensor]]:
+        """Put the open rows of all to the network, each once."""
+        asked: dict[tuple[Question, Cond], None] = {}
+        shared: list[int] = []
+        for ticket in turn:
+            more = asked | dict.fromkeys(ticket.open)
+            shared.append(ticket.rows - (_rows(more) - _rows(asked)))
+            asked = more
+        if asked:
+            asks = [question.row(cond) for question, cond in asked]
+            out = self._forwards.denoise(model, pack(asks), asks[0].network, turn[0].group)
+            self._check(turn, [question for question, _ in asked], out)
+            for (question, cond), (answer,) in zip(asked, unpack(out, asks), strict=True):
+                question.take(cond, answer)
+        for ticket, rows in zip(turn, shared, strict=True):
+            ticket.nfe.shared += rows
+        return [
+            [ticket.question.answers[cond] for cond in ticket.shared.conds]
+            for ticket in turn
+            if ticket.question and ticket.shared
+        ]
 
-    def _padding(self, size: int, cap: int, device: torch.device) -> int:
-        if self.determinism == "bucket":
-            return cap - size
-        if device.type == "cpu":  # eager kernels take any row count; padding would only cost
-            return 0
-        return min((bucket for bucket in BUCKETS if size <= bucket <= cap), default=size) - size
-
-    def _check(self, turn: Sequence[Ticket], out: Tensor) -> None:
+    def _check(self, turn: Sequence[Ticket], asked: list[Question], out: Tensor) -> None:
         """Fail the runs whose previous answer was not finite, and remember to look at this one.
 
         Read one forward late: by now the device has work to do while we wait for the flags. A run's last
         answer is looked at by the run itself.
         """
-        sizes = [ticket.rows for ticket in turn]
-        previous, self._unchecked = self._unchecked, (turn, sizes, out.flatten(1).isfinite().all(1))
+        now = [(ticket, ticket.question) for ticket in turn], asked, out.flatten(1).isfinite().all(1)
+        previous, self._unchecked = self._unchecked, now
         if previous is None or bool(previous[2].all()):
             return
-        for ticket, finite in zip(previous[0], previous[2].split(previous[1]), strict=True):
-            if not bool(finite.all()):
+        flags = previous[2].split([len(question.x_t) for question in previous[1]])
+        spoiled = {question for question, finite in zip(previous[1], flags, strict=True) if not finite.all()}
+        for ticket, question in previous[0]:
+            if question in spoiled:
                 self._end(ticket, error=FloatingPointError(NOT_FINITE))
 
     def _advance(self, ticket: Ticket, answer: Any) -> None:
@@ -264,6 +226,8 @@ class Engine:
             return
         try:
             ticket.ask = ticket.run.send(answer)
+            if ask := ticket.shared:
+                ticket.question = self._prefixes.ask(ask, ticket.family, ticket.question)
         except StopIteration as done:
             self._end(ticket, final=done.value)
         except Exception as error:
@@ -272,6 +236,8 @@ class Engine:
     def _end(self, ticket: Ticket, final: Final | None = None, error: Exception | None = None) -> None:
         if ticket in self._live:
             self._live.remove(ticket)
+        if all(other.family != ticket.family for other in self._live):
+            self._prefixes.forget(ticket.family)
         ticket.end(final, error)
 
     def _end_all(self, error: Exception | None) -> None:
@@ -279,3 +245,7 @@ class Engine:
         self._inbox.clear()
         for ticket in list(self._live):
             self._end(ticket, error=error)
+
+
+def _rows(open_rows: Iterable[tuple[Question, Cond]]) -> int:
+    return sum(len(question.x_t) for question, _ in open_rows)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -19,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.costs import Cost, cost_of, steps_of, work_ms
-from app.jobs import ImageResult, JobResult, Nfe, Priority, Progress, Stage, Timings
+from app.jobs import ImageResult, JobResult, Nfe, Priority, Progress, Resolved, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
 from app.storage.base import Storage, image_key, init_key, job_prefix, trace_key
 from app.storage.png import encode_png
@@ -52,7 +54,8 @@ Ending = Literal["cancel", "lost", "release"]
 class Bench:
     """What jobs are worked on with.
 
-    `lane` is the one thread that calls models outside of the step loop, `loader` the one that loads them.
+    `lane` is the one thread that calls models outside of the step loop, `loader` the one that loads them;
+    `families` counts the jobs at hand that begin alike.
     """
 
     shelf: Shelf
@@ -61,7 +64,7 @@ class Bench:
     storage: Storage
     lane: Executor
     loader: Executor
-    determinism: str = "free"
+    families: Counter[Hashable] = field(default_factory=Counter[Hashable])
 
 
 class HeldJob:
@@ -95,6 +98,8 @@ class HeldJob:
         self.images_left = len(self._spec.seeds)
         self.cost: Cost | None = None
         """What it cost, when it is done."""
+        self._family = family_of(self._spec)
+        bench.families[self._family] += 1
 
     @property
     def rows(self) -> int:
@@ -114,6 +119,12 @@ class HeldJob:
             return await self._work_with(model)
         finally:
             shelf.give_back(name)
+
+    def leave(self) -> None:
+        """Be no longer at hand."""
+        self._bench.families[self._family] -= 1
+        if not self._bench.families[self._family]:
+            del self._bench.families[self._family]
 
     def _on_part(self, part: str, place: int, count: int) -> None:
         """Called by the loader's thread before each part of the model."""
@@ -211,7 +222,8 @@ class HeldJob:
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
             handicap_s = HANDICAP_S[self._spec.priority]
-            ticket = Ticket(self._spec.model, steps, ended, course.work, handicap_s)
+            family = (self._family, seed) if self._bench.families[self._family] > 1 else None
+            ticket = Ticket(self._spec.model, steps, ended, course.work, handicap_s, family)
             tickets.append(self._bench.engine.submit(ticket))
             futures.append(future)
         return tickets, futures
@@ -304,7 +316,7 @@ class HeldJob:
             spec.width,
             spec.height,
             spec.guidance.method,
-            evaluations=sum(outcome.nfe.model + outcome.nfe.weak for outcome in outcomes) / steps,
+            evaluations=sum(o.nfe.model + o.nfe.weak - o.nfe.shared for o in outcomes) / steps,
             busy_ms=sum(outcome.busy_ms for outcome in outcomes) / steps,
             step_ms=sum(outcome.denoise_ms for outcome in outcomes) / steps,
             image_ms=sum(self._ms.get(name, 0.0) for name in beside) / count,
@@ -323,6 +335,12 @@ class HeldJob:
             "host": platform.machine(),
             "scorers": {metric: asdict(scorer) for metric, scorer in self._score.scorers.items()},
         }
+
+
+def family_of(spec: Resolved) -> Hashable:
+    """What jobs have in common whose runs begin alike: all but guidance and what becomes of the pictures."""
+    told = spec.model_dump(mode="json", exclude={"guidance", "classes", "seeds", "metrics"})
+    return json.dumps(told | {"preview_every": 0, "priority": ""}, sort_keys=True)
 
 
 def decode(model: Model, latents: Tensor) -> Pixels:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from guidance.base import Ask, Denoise
+from guidance.base import Ask, Cond, Denoise
 from samplers.answer import Nfe, kind, rows
 from samplers.loop import Final, Run
+from workers.prefix import Question
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Outcome:
 @dataclass(slots=True, eq=False)
 class Ticket:
     """One run. For the order of service, `work` is its expected cost in rows and `handicap_s` how much later
-    it counts as come.
+    it counts as come. Runs of one `family` begin alike and share what they ask until they part.
 
     `on_end` is called exactly once, in the engine's thread; it must be quick and must not raise.
     """
@@ -37,8 +38,11 @@ class Ticket:
     on_end: Callable[[Outcome], None]
     work: int = 0
     handicap_s: float = 0.0
+    family: Hashable | None = None
     nfe: Nfe = field(default_factory=Nfe)
     ask: Ask | None = None
+    question: Question | None = None
+    """What its latest ask that may share a forward puts to the network."""
     arrived_s: float = field(default_factory=time.monotonic)
     began_s: float | None = None
     busy_s: float = 0.0
@@ -54,6 +58,11 @@ class Ticket:
     def rows(self) -> int:
         """Rows of the forward that it waits for."""
         return rows(self.ask) if isinstance(self.ask, Denoise) else 1
+
+    @property
+    def open(self) -> list[tuple[Question, Cond]]:
+        """Rows that the network has yet to answer for it."""
+        return self.question.open(ask.conds) if self.question and (ask := self.shared) else []
 
     @property
     def group(self) -> Hashable:

@@ -190,6 +190,7 @@ class Worker:
                 self._exit_code = 1
                 self.stop()
         finally:
+            job.leave()
             if self._held.get(job.id) is job:
                 del self._held[job.id]
             self._room.set()

@@ -28,6 +28,11 @@ class Cell:
             return None
         return self.record.result.nfe.model + self.record.result.nfe.weak
 
+    @property
+    def nfe_shared(self) -> int:
+        """Those among them that another cell had made already."""
+        return self.record.result.nfe.shared if self.record and self.record.result else 0
+
 
 def metric_names(cells: Sequence[Cell]) -> list[str]:
     """The metrics that any cell has, in the order found."""

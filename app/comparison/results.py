@@ -62,6 +62,8 @@ class Results(BaseModel):
     metrics: list[MetricResult]
     cost: list[ArmCost]
     compute_matched: bool
+    nfe_shared: int
+    """Network evaluations that were made for one picture and served others too."""
     notes: list[str]
     votes: VoteResult
 
@@ -75,7 +77,8 @@ def results(found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote]) -> 
         metrics=metrics,
         cost=cost,
         compute_matched=matched,
-        notes=list(_notes(metrics, matched)),
+        nfe_shared=sum(cell.nfe_shared for cell in cells),
+        notes=list(_notes(metrics, matched, cells)),
         votes=vote_result(found, cells, votes),
     )
 
@@ -145,8 +148,11 @@ def _told(difference: Difference) -> DifferenceAnswer:
     )
 
 
-def _notes(metrics: Collection[MetricResult], matched: bool) -> Iterator[str]:
+def _notes(metrics: Collection[MetricResult], matched: bool, cells: Sequence[Cell]) -> Iterator[str]:
     """What a reader of the tables should know."""
+    if shared := sum(cell.nfe_shared for cell in cells):
+        total = sum(cell.nfe or 0 for cell in cells)
+        yield f"Of {total} network evaluations, {shared} were not run: another arm had the same."
     if not matched:
         yield "Not compute-matched: the arms cost different numbers of network evaluations per picture."
     seen = [one for metric in metrics for one in metric.differences if one is not None]

@@ -36,6 +36,17 @@ def test_means_differences_and_costs_are_there() -> None:
     assert told.count("<img ") == 8
 
 
+def test_what_arms_shared_is_told() -> None:
+    found = comparison(["a"], [1])
+    cells = made(found)
+    for cell in cells[1:]:
+        assert cell.record is not None
+        assert cell.record.result is not None
+        cell.record.result.nfe.shared = 3
+    told = report(found, cells, [], dict.fromkeys(range(len(cells)), PNG))
+    assert "Of 17 network evaluations, 3 were not run" in told
+
+
 def test_one_prompt_says_what_it_does_not_say() -> None:
     assert "nothing of other prompts" in page(["a"], [1, 2])
     assert "one pair: no interval" in page(["a"], [1])

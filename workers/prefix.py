@@ -1,0 +1,72 @@
+"""What the network was asked and said: kept where runs begin alike, so that it is asked once for all.
+
+Arms of a comparison start from the same noise. Until their guidance first differs, they ask the same of the
+network; so their asks form a tree that branches where they part. What decides is the sample itself, compared
+bit by bit with those that came from the same place: nothing is shared that is not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from guidance.base import Cond, Denoise, Level, Network
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A sample at a level, put to a network; the answers so far, by condition; what was asked after it."""
+
+    x_t: Tensor
+    level: Level
+    network: Network
+    kept: bool = False
+    """Whether other runs may come to it."""
+    answers: dict[Cond, Tensor] = field(default_factory=dict[Cond, Tensor])
+    after: list[Question] = field(default_factory=list["Question"])
+
+    def open(self, conds: Sequence[Cond]) -> list[tuple[Question, Cond]]:
+        """Those of its rows that have no answer yet, each once."""
+        return [(self, cond) for cond in dict.fromkeys(conds) if cond not in self.answers]
+
+    def row(self, cond: Cond) -> Denoise:
+        """What is asked of the network for this condition."""
+        return Denoise(self.x_t, self.level, (cond,), self.network)
+
+    def take(self, cond: Cond, answer: Tensor) -> None:
+        """Keep an answer, and not the whole forward with it."""
+        self.answers[cond] = answer.clone() if self.kept else answer
+
+    def same(self, ask: Denoise) -> bool:
+        """Whether `ask` puts the very same sample. Waits for the device."""
+        return (
+            self.level == ask.level
+            and self.network == ask.network
+            and self.x_t.shape == ask.x_t.shape
+            and torch.equal(self.x_t, ask.x_t)
+        )
+
+
+class Prefixes:
+    """The trees of those runs that have a family; a run without one has each question for itself."""
+
+    def __init__(self) -> None:
+        self._first: dict[Hashable, list[Question]] = {}
+
+    def ask(self, ask: Denoise, family: Hashable | None, before: Question | None) -> Question:
+        """The question of `ask`; in a family the one that another run put, where both came to the same."""
+        if family is None:
+            return Question(ask.x_t, ask.level, ask.network)
+        known = self._first.setdefault(family, []) if before is None else before.after
+        for question in known:
+            if question.same(ask):
+                return question
+        known.append(Question(ask.x_t, ask.level, ask.network, kept=True))
+        return known[-1]
+
+    def forget(self, family: Hashable | None) -> None:
+        """Let go of a family's tree; runs that go on keep their own branch."""
+        self._first.pop(family, None)
