@@ -128,8 +128,12 @@ def generate(
     init_image: Annotated[
         Path | None, typer.Option(help="a picture to start from: PNG, JPEG or WebP")
     ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="its part that is made anew: white in a picture of its size")
+    ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="share of the steps that change it, above 0 up to 1 (0.8)")
+        float | None,
+        typer.Option(help="share of the steps that change it, up to 1 (0.8; with a mask 1)"),
     ] = None,
     source_prompt: Annotated[
         str | None, typer.Option(help="edit it: what it shows; the prompt says what it shall show")
@@ -149,6 +153,7 @@ def generate(
         "embedded_scale": embedded_scale, "seeds": seed or None, "n": n, "width": width, "height": height,
         "guidance": guidance_of(guidance, scale, set_ or []), "classes": class_ or None, "strength": strength,
         "init_image": None if init_image is None else base64_of(init_image),
+        "mask": None if mask is None else base64_of(mask),
         "edit": None if source_prompt is None else {"source_prompt": source_prompt},
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}

@@ -21,13 +21,13 @@ from guidance.qr.request import Qr, picture_module_px
 from guidance.srpg import SRPG
 from samplers.cards import (
     CARDS,
-    STRENGTH,
     embedded_problems,
     inversion_problems,
     problems,
     qr_problems,
     start_problems,
     steps_from,
+    usual_strength,
 )
 
 LEAST_CANVAS_PX = 1024
@@ -65,7 +65,9 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     guidance = spec.guidance or (None if spec.edit else card.guidance) or usual.model_validate({})
     if spec.qr is not None and spec.guidance is None:
         guidance = SRPG.based_on(guidance)
-    strength = spec.strength or (STRENGTH if spec.init_image is not None and spec.edit is None else None)
+    strength = spec.strength
+    if strength is None and spec.init_image is not None and spec.edit is None:
+        strength = usual_strength(spec.mask is not None)
     refusals = [
         *_prompts(spec, settings),
         *_seeds(spec, settings),
@@ -100,6 +102,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         negative_prompt=spec.negative_prompt,
         classes=spec.classes,
         init_image=None,
+        mask=None,
         strength=strength,
         edit=spec.edit,
         qr=qr,
@@ -173,13 +176,15 @@ def _classes(spec: JobSpec, guidance: Guidance) -> Iterable[Refusal]:
 def _picture(spec: JobSpec, guidance: Guidance, steps: int, strength: float | None) -> Iterable[Refusal]:
     """What is wrong with a request that starts from a picture, or should."""
     if spec.init_image is None:
-        for name in ("strength", "edit"):
+        for name in ("mask", "strength", "edit"):
             if getattr(spec, name) is not None:
                 yield Refusal(f"/{name}", f"{name} is for a picture to start from; give it in init_image")
         return
     if spec.edit is not None:
         if spec.strength is not None:
             yield Refusal("/strength", "an edit runs all steps; give edit or strength, not both")
+        if spec.mask is not None:
+            yield Refusal("/mask", "an edit changes the whole picture; give edit or mask, not both")
         if (spec.n or len(spec.seeds or [1])) > 1:
             pointer = "/n" if spec.seeds is None else "/seeds"
             yield Refusal(pointer, "an edit draws no noise, so every seed gives one picture; ask for one")
@@ -200,7 +205,7 @@ def _code(spec: JobSpec, card: ModelCard, settings: Settings) -> tuple[Qr | None
     except ValueError as error:
         return None, [Refusal("/qr", str(error))]
     refusals: list[Refusal] = []
-    for name in ("init_image", "strength", "edit", "classes"):
+    for name in ("init_image", "mask", "strength", "edit", "classes"):
         if getattr(spec, name):
             detail = f"a QR code starts from a picture of its own; leave {name} out"
             refusals.append(Refusal(f"/{name}", detail))

@@ -100,12 +100,13 @@ class Event:
 
 
 class JobFields(TypedDict, total=False):
-    """What a job may say besides its prompt, as in `POST /v1/jobs`; `init_image` may be a file's content."""
+    """What a job may say besides its prompt, as in `POST /v1/jobs`. Pictures may be a file's content."""
 
     model: str
     negative_prompt: str
     classes: list[str]
     init_image: str | bytes | Path
+    mask: str | bytes | Path
     strength: float
     edit: Mapping[str, str]
     qr: Mapping[str, Any]
@@ -221,10 +222,11 @@ def submit(prompt: str, job_id: str | None, fields: JobFields) -> Call[Job]:
     body: dict[str, Any] = {"prompt": prompt, **fields}
     if isinstance(guidance := body.get("guidance"), Guidance):
         body["guidance"] = guidance.model_dump(mode="json")
-    if isinstance(image := body.get("init_image"), Path):
-        body["init_image"] = image = image.read_bytes()
-    if isinstance(image, bytes):
-        body["init_image"] = base64.b64encode(image).decode()
+    for name in ("init_image", "mask"):
+        image = body.get(name)
+        data = image.read_bytes() if isinstance(image, Path) else image
+        if isinstance(data, bytes):
+            body[name] = base64.b64encode(data).decode()
     return (yield from fetch_job(Ask("PUT", job_path(job_id or str(ULID())), body)))
 
 

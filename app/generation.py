@@ -89,11 +89,7 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
         catalogue = load_catalogue(settings.catalogue)
         given = JobSpec.model_validate(asked)
         spec = resolve(given, catalogue, settings)
-        fitted = (
-            init_image.fit(init_image.read(given.init_image), spec.width, spec.height)
-            if given.init_image
-            else None
-        )
+        fitted = _fitted(given, spec)
     except ValidationError as error:
         lines = ["/".join(map(str, one["loc"])) + f": {one['msg']}" for one in error.errors()]
         raise Failed("\n  ".join(["this cannot run:", *lines])) from error
@@ -115,7 +111,7 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
         card = at_hand(catalogue.models[spec.model])
         model = load(card.source, **card.load_options(settings.dtype, settings.device))
         began = time.monotonic()
-        done = _sampled(model, spec, fitted)
+        done = _sampled(model, spec, *fitted)
     except (ValueError, FileNotFoundError) as error:
         raise Failed(str(error)) from error
     seconds = time.monotonic() - began
@@ -130,8 +126,19 @@ def local(asked: Mapping[str, Any], settings: Settings) -> Made:
     return Made(pictures, seconds, done.warnings)
 
 
-def _sampled(model: Any, spec: Resolved, png: bytes | None) -> Any:
-    """What `spec` asks for, from the picture `png` where there is one."""
+def _fitted(given: JobSpec, spec: Resolved) -> tuple[bytes | None, bytes | None]:
+    """The picture to start from and its mask, as PNGs. Raises Refused."""
+    if given.init_image is None:
+        return None, None
+    picture, size = init_image.read(given.init_image), (spec.width, spec.height)
+    fitted = init_image.fit(picture, *size)
+    if given.mask is None:
+        return fitted, None
+    return fitted, init_image.fit_mask(init_image.read(given.mask, "mask"), picture, *size)
+
+
+def _sampled(model: Any, spec: Resolved, png: bytes | None, mask_png: bytes | None) -> Any:
+    """What `spec` asks for, from the picture `png` where there is one, inside its mask where it has one."""
     from io import BytesIO
 
     from PIL import Image
@@ -147,7 +154,8 @@ def _sampled(model: Any, spec: Resolved, png: bytes | None) -> Any:
     if spec.qr is not None:
         how |= {"qr": spec.qr}
     elif picture is not None:
-        how |= {"init_image": picture, "strength": spec.strength}
+        mask = None if mask_png is None else Image.open(BytesIO(mask_png))
+        how |= {"init_image": picture, "mask": mask, "strength": spec.strength}
     else:
         how |= {"width": spec.width, "height": spec.height}
     return sample(model, spec.prompt, classes=spec.classes, seeds=spec.seeds, progress=True, **how)

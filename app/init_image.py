@@ -1,4 +1,4 @@
-"""The picture that a job starts from: read from the request, checked, fitted, and put beside its results.
+"""The picture that a job starts from, and its mask: read, checked, fitted, and put beside the job's results.
 
 The queue's record and the answers hold its digest only. Nothing is fetched from anywhere: a picture comes
 with the request, or is one that this service made.
@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import re
 from io import BytesIO
+from typing import Literal
 
 from PIL import Image, ImageOps
 
@@ -21,6 +22,7 @@ from app.queue.base import JobQueue
 from app.storage.base import Storage, init_key
 
 MAX_PIXELS = 32_000_000
+Name = Literal["init_image", "mask"]
 FORMATS = ("PNG", "JPEG", "WEBP")
 OURS = re.compile(r"lodestar:jobs/([0-9A-Za-z-]{26,36})/images/([0-9]{1,4})")
 DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
@@ -38,27 +40,34 @@ async def take(
     storage: Storage,
     account: str | None = None,
 ) -> tuple[JobSpec, Resolved]:
-    """Store `spec.init_image`, fitted to the job's size; both with its digest in its place.
+    """Store `spec.init_image` and `spec.mask`, fitted to the job's size; both with digests in their places.
 
-    With an `account`, pictures of its own jobs alone can be named. Raises Refused where it is no picture;
+    With an `account`, pictures of its own jobs alone can be named. Raises Refused where one is no picture;
     OSError where nothing can be stored.
     """
-    asked = spec.init_image
-    if asked is None:
+
+    async def data_of(name: Name, asked: str) -> bytes:
+        if ours := OURS.fullmatch(asked):
+            return await _made_here(name, ours[1], int(ours[2]), queue, storage, account)
+        return await asyncio.to_thread(read, asked, name)
+
+    if spec.init_image is None:
         return spec, resolved
-    if ours := OURS.fullmatch(asked):
-        data = await _made_here(ours[1], int(ours[2]), queue, storage, account)
-    else:
-        data = await asyncio.to_thread(read, asked)
-    fitted = await asyncio.to_thread(fit, data, resolved.width, resolved.height)
-    reference = f"sha256:{hashlib.sha256(fitted).hexdigest()}"
-    await storage.put(init_key(job_id, reference), fitted)
-    given = {"init_image": reference}
+    picture = await data_of("init_image", spec.init_image)
+    mask = None if spec.mask is None else await data_of("mask", spec.mask)
+    size = resolved.width, resolved.height
+    fitted = {"init_image": await asyncio.to_thread(fit, picture, *size)}
+    if mask is not None:
+        fitted["mask"] = await asyncio.to_thread(fit_mask, mask, picture, *size)
+    given: dict[str, str] = {}
+    for name, png in fitted.items():
+        given[name] = f"sha256:{hashlib.sha256(png).hexdigest()}"
+        await storage.put(init_key(job_id, given[name]), png)
     return spec.model_copy(update=given), resolved.model_copy(update=given)
 
 
 async def _made_here(
-    job_id: str, index: int, queue: JobQueue, storage: Storage, account: str | None
+    name: Name, job_id: str, index: int, queue: JobQueue, storage: Storage, account: str | None
 ) -> bytes:
     record = await queue.get(job_id)
     if record is not None and account not in (None, record.account):
@@ -66,18 +75,18 @@ async def _made_here(
     images = record.result.images if record and record.result else []
     data = await storage.get(images[index].key) if index < len(images) else None
     if data is None:
-        raise _refused(f"there is no picture {index} of a job {job_id!r} here; it may have expired")
+        raise _refused(f"there is no picture {index} of a job {job_id!r} here; it may have expired", name)
     return data
 
 
-def read(text: str) -> bytes:
+def read(text: str, name: Name = "init_image") -> bytes:
     """The bytes of a data URL or of bare base64. Raises Refused."""
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
-        raise _refused(f"pictures are not fetched from addresses; init_image takes {FORMS}")
+        raise _refused(f"pictures are not fetched from addresses; {name} takes {FORMS}", name)
     try:
         return base64.b64decode(DATA_URL.sub("", text, count=1), validate=True)
     except (binascii.Error, ValueError):
-        raise _refused(f"this is no base64; init_image takes {FORMS}") from None
+        raise _refused(f"this is no base64; {name} takes {FORMS}", name) from None
 
 
 def fit(data: bytes, width: int, height: int) -> bytes:
@@ -85,20 +94,49 @@ def fit(data: bytes, width: int, height: int) -> bytes:
 
     Raises Refused where it is no picture, or too large a one.
     """
+    return _png(_fitted(_on_white(_upright(data, "init_image")), width, height))
+
+
+def fit_mask(data: bytes, picture: bytes, width: int, height: int) -> bytes:
+    """The mask of `picture`, fitted as that is: a PNG of this size, white where it is made anew, else black.
+
+    Raises Refused where it is no picture, or none of one size with the other, or nowhere white.
+    """
+    mask, size = _upright(data, "mask"), _upright(picture, "init_image").size
+    if mask.size != size:
+        sizes = f"the mask is {mask.width}x{mask.height} and init_image {size[0]}x{size[1]}"
+        raise _refused(f"{sizes}; send them in one size", "mask")
+    if mask.has_transparency_data and mask.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+        raise _refused("the mask is transparent in places; send one in black and white", "mask")
+    fitted = _fitted(mask.convert("L"), width, height).point([0] * 128 + [255] * 128)
+    if not fitted.getbbox():
+        detail = "the mask is nowhere white, so nothing would change; white is made anew, black stays"
+        raise _refused(detail, "mask")
+    return _png(fitted)
+
+
+def _upright(data: bytes, name: Name) -> Image.Image:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise _refused(f"the picture has more than {MAX_PIXELS} pixels; send a smaller one")
+                raise _refused(f"the picture has more than {MAX_PIXELS} pixels; send a smaller one", name)
             if image.mode.startswith(("I", "F")):
-                raise _refused("the picture has more than 8 bits per channel; send one with 8")
-            upright = ImageOps.exif_transpose(image)
-            fitted = ImageOps.fit(_on_white(upright), (width, height), Image.Resampling.LANCZOS)
+                raise _refused("the picture has more than 8 bits per channel; send one with 8", name)
+            return ImageOps.exif_transpose(image)
     except Refused:
         raise
     except Exception as error:  # Pillow raises many kinds for what is damaged or unpacks to too much
-        raise _refused(f"this is no PNG, JPEG or WebP, or a damaged one; init_image takes {FORMS}") from error
+        detail = f"this is no PNG, JPEG or WebP, or a damaged one; {name} takes {FORMS}"
+        raise _refused(detail, name) from error
+
+
+def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def _png(image: Image.Image) -> bytes:
     out = BytesIO()
-    fitted.save(out, "PNG", compress_level=4)
+    image.save(out, "PNG", compress_level=4)
     return out.getvalue()
 
 
@@ -109,5 +147,5 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _refused(detail: str) -> Refused:
-    return Refused([Refusal("/init_image", detail)])
+def _refused(detail: str, name: Name) -> Refused:
+    return Refused([Refusal(f"/{name}", detail)])

@@ -86,8 +86,17 @@ class JobSpec(Asked):
         description="the picture to start from: a data URL or base64 of a PNG, JPEG or WebP, or "
         "lodestar:jobs/<id>/images/<k>; scaled to cover width x height and cropped at its centre",
     )
+    mask: str | None = Field(
+        None,
+        min_length=1,
+        description="which part of init_image is made anew: a picture of its size in the same forms, white "
+        "where it is and black where init_image stays",
+    )
     strength: float | None = Field(
-        None, gt=0, le=1, description="share of the steps that change init_image; 0.8 where there is one"
+        None,
+        gt=0,
+        le=1,
+        description="share of the steps that change init_image; 0.8 where there is one, 1 inside a mask",
     )
     edit: Edit | None = Field(None, description="edit init_image instead of starting from its noised form")
     qr: Qr | None = Field(None, description="the QR code that the picture shall be, with guidance srpg")
@@ -131,6 +140,7 @@ class Resolved(Wire):
     negative_prompt: str
     classes: list[str] = Field(default_factory=list[str])
     init_image: str | None = Field(None, description="sha256:... of the picture as it was fitted and stored")
+    mask: str | None = Field(None, description="sha256:... of the mask, likewise")
     strength: float | None = None
     edit: Edit | None = None
     qr: Qr | None = None

@@ -55,8 +55,9 @@ CARDS: dict[str, SamplerCard] = {
 """Wire name -> card."""
 
 
-STRENGTH = 0.8
-"""The share of the steps that runs from a picture take, where nobody says."""
+def usual_strength(masked: bool) -> float:
+    """The share of the steps that a run from a picture takes, where nobody says: all inside a mask."""
+    return 1.0 if masked else 0.8
 
 
 def steps_from(steps: int, strength: float) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,14 +18,14 @@ from guidance.srpg import SRPG
 from samplers.answer import Nfe, answer
 from samplers.cards import (
     CARDS,
-    STRENGTH,
     embedded_problems,
     problems,
     qr_problems,
     start_problems,
     steps_from,
+    usual_strength,
 )
-from samplers.img2img import run_from, to_latents
+from samplers.img2img import start_from
 from samplers.loop import Final, Observed, Run, batch, run
 from samplers.models.base import Model
 from samplers.noise import Noise
@@ -61,7 +60,8 @@ def sample(
     height: int | None = None,
     embedded_scale: float | None = None,
     init_image: Image.Image | Tensor | None = None,
-    strength: float = STRENGTH,
+    mask: Image.Image | None = None,
+    strength: float | None = None,
     qr: Qr | None = None,
     progress: bool = False,
 ) -> Sampled:
@@ -71,7 +71,8 @@ def sample(
     None. `classes`: alternative prompts, for methods that compare with them. `embedded_scale`: what a model
     with a guidance scale built in is told; its own default where None. `init_image`: a picture, or latents
     (1, C, h, w), to start from, of which the last `strength` of the steps make another; width and height are
-    then its own. `qr`: the QR code that the picture shall be, with SRPG; it says how large the picture is.
+    then its own. `mask`: of its size, white where it is made anew; then all steps are run where no strength
+    is given. `qr`: the QR code that the picture shall be, with SRPG; it says how large the picture is.
     ValueError lists what does not fit together.
     """
     if not seeds:
@@ -85,6 +86,8 @@ def sample(
         found += start_problems(guidance)
         if width is not None or height is not None:
             found.append("width and height are those of init_image; leave them out, or resize it")
+    elif mask is not None:
+        found.append("a mask is for a picture to start from; give it in init_image")
     found += qr_problems(guidance, qr is not None)
     if qr is not None and (width or height or init_image is not None):
         found.append("a QR code's size is that of its modules; leave out width, height and init_image")
@@ -93,11 +96,11 @@ def sample(
     if qr is not None and isinstance(guidance, SRPG):
         asked = prompt, negative_prompt
         return _codes(model, asked, guidance, qr, sampler, steps, seeds, progress)
-    latents = None if init_image is None else to_latents(model, init_image)
-    shape = _shape(model, width, height)
-    if latents is not None:
-        shape = latents.shape[1], latents.shape[2], latents.shape[3]
-    skip = 0 if latents is None else steps - steps_from(steps, strength)
+    start = None if init_image is None else start_from(model, init_image, mask)
+    shape, skip = _shape(model, width, height), 0
+    if start is not None:
+        shape = start.latents.shape[1], start.latents.shape[2], start.latents.shape[3]
+        skip = steps - steps_from(steps, usual_strength(mask is not None) if strength is None else strength)
     plan = compile_plan(sampler, steps, model.family, model.schedule_config(shape), skip)
     encoded = model.encode([prompt, negative_prompt, *classes])
     positive, negative, *others = encoded.conds
@@ -107,9 +110,8 @@ def sample(
         def tick(_: Observed) -> None:
             bar.update()
 
-        begin, count = run if latents is None else partial(run_from, latents), batch(guidance)
-        noises = (Noise(seed, shape, count, model.device) for seed in seeds)
-        done, nfe = drive(model, [begin(plan, guidance, cond, noise, observe=tick) for noise in noises])
+        noises = (Noise(seed, shape, batch(guidance), model.device) for seed in seeds)
+        done, nfe = drive(model, [run(plan, guidance, cond, noise, tick, start) for noise in noises])
     latents = torch.cat([final.latents for final in done])
     return Sampled(
         images=list(pictures(model, latents)),

@@ -1,58 +1,57 @@
-"""Image to image: a picture's latents, noised to a level on the way, and the steps from there on.
+"""Starting from a picture: its latents, noised to a level on the way, and the steps from there on.
 
     x_t = alpha_t * latents + sigma_t * noise
 
-Source: arXiv 2108.01073 (SDEdit), algorithm 1; diffusers 0.42 `StableDiffusionImg2ImgPipeline`.
-Deviates: the latents are the mean of what the autoencoder gives, where diffusers samples them.
+With a mask the picture is made anew inside of it only: outside, each step ends in the picture's own latents,
+noised to the level that it leads to, and the last one in the latents themselves.
+
+Source: arXiv 2108.01073 (SDEdit), algorithm 1; arXiv 2201.09865 (RePaint), eq. 8, without its resampling;
+diffusers 0.42 `StableDiffusionImg2ImgPipeline`, `StableDiffusionInpaintPipeline` and those of SDXL.
+Deviates: the latents are the mean of what the autoencoder gives, where diffusers samples them; a latent cell
+that the mask touches is made anew, where diffusers looks at one of its pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from guidance.base import Conditions, Guidance, Level
-from samplers.loop import Observed, Run, run
 from samplers.models.base import Model
-from samplers.noise import NoiseSource
-from samplers.steps import Plan
+from samplers.steps.row import Plan
 
 
-class Noised:
-    """A noise source whose first draw is the noised picture; what follows is `noise`'s own."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """A picture's latents (1, C, h, w) and, where only a part is made anew, its mask (1, 1, h, w), bool."""
 
-    def __init__(self, latents: Tensor, level: Level, noise: NoiseSource) -> None:
-        self._latents: Tensor | None = latents
-        self._level = level
-        self._noise = noise
+    latents: Tensor
+    mask: Tensor | None = None
 
-    def draw(self) -> Tensor:
-        """The noised latents, then standard normal samples."""
-        latents, self._latents = self._latents, None
-        noise = self._noise.draw()
-        return noise if latents is None else self._level.alpha * latents + self._level.sigma * noise
+    def begin(self, plan: Plan, noise: Tensor) -> Tensor:
+        """The sample that the run begins with; with a mask and no step left out, noise alone."""
+        if self.mask is not None and not plan.skipped:
+            return plan.init_scale * noise
+        level = plan.levels[0]
+        return level.alpha * self.latents + level.sigma * noise
 
-    def uniform(self) -> float:
-        """The next uniform number."""
-        return self._noise.uniform()
+    def keep(self, plan: Plan, row: int, x_s: Tensor, noise: Tensor) -> Tensor:
+        """The sample after this row: outside the mask the picture's, with the noise of the beginning."""
+        if self.mask is None:
+            return x_s
+        if row == len(plan.rows) - 1:
+            return torch.where(self.mask, x_s, self.latents)
+        level = plan.rows[row + 1].now
+        return torch.where(self.mask, x_s, level.alpha * self.latents + level.sigma * noise)
 
 
-def run_from(
-    latents: Tensor,
-    plan: Plan,
-    guidance: Guidance,
-    cond: Conditions,
-    noise: NoiseSource,
-    observe: Callable[[Observed], None] | None = None,
-) -> Run:
-    """`samplers.loop.run` from `latents` (1, C, h, w), noised to where `plan` begins, not from noise."""
-    start = Noised(latents, plan.levels[0], noise)
-    return run(replace(plan, init_scale=1.0), guidance, cond, start, observe)
+def start_from(model: Model, image: Image.Image | Tensor, mask: Image.Image | None = None) -> Start:
+    """The start from a picture or its latents; white in `mask`, of the picture's size, is made anew."""
+    latents = to_latents(model, image)
+    return Start(latents, None if mask is None else _cells(model, mask, latents))
 
 
 def to_latents(model: Model, image: Image.Image | Tensor) -> Tensor:
@@ -62,3 +61,14 @@ def to_latents(model: Model, image: Image.Image | Tensor) -> Tensor:
     model.latent_shape(*image.size)
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     return model.encode_images((pixels.float() / 127.5 - 1).to(model.device))
+
+
+def _cells(model: Model, mask: Image.Image, latents: Tensor) -> Tensor:
+    height, width = latents.shape[2:]
+    if model.latent_shape(*mask.size)[1:] != (height, width):
+        raise ValueError(f"the mask is {mask.width}x{mask.height}, which is not the size of init_image")
+    white = np.array(mask.convert("L")) >= 128
+    cells = white.reshape(height, mask.height // height, width, mask.width // width).any(axis=(1, 3))
+    if not cells.any():
+        raise ValueError("the mask is black everywhere, so nothing would change; white is made anew")
+    return torch.from_numpy(cells).to(latents.device)[None, None]

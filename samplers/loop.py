@@ -17,6 +17,7 @@ from torch import Tensor
 from guidance.base import Ask, Conditions, Guidance, Prediction, Step
 from guidance.qr.scanning import Target
 from samplers import resample
+from samplers.img2img import Start
 from samplers.noise import NoiseSource
 from samplers.steps.row import Plan, Row
 from samplers.trace import Scalar, TraceLog
@@ -57,8 +58,9 @@ def run(
     cond: Conditions,
     noise: NoiseSource,
     observe: Callable[[Observed], None] | None = None,
+    start: Start | None = None,
 ) -> Run:
-    """Sample one image (or the particles of one) along `plan`.
+    """Sample one image (or the particles of one) along `plan`, from noise or from `start`.
 
     Shapes, device and precision are those of `noise`, whose batch is `batch(guidance)`. `observe` is called
     after each row. ValueError where the method breaks its contract; FloatingPointError where the result is
@@ -68,7 +70,9 @@ def run(
     population = guidance.population()
     state = guidance.start()
     trace = TraceLog(guidance.traces, guidance.method)
-    x = noise.draw() * (plan.init_scale * (population.prior_scale if population else 1.0))
+    first = noise.draw()
+    prior_scale = population.prior_scale if population else 1.0
+    x = first * (plan.init_scale * prior_scale) if start is None else start.begin(plan, first)
     history: list[Tensor] = []
     log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for i, (row, step) in enumerate(zip(plan.rows, plan.steps, strict=True)):
@@ -78,6 +82,8 @@ def run(
         renoise = denoised if prediction.renoise is None else prediction.renoise.detach().to(x.dtype)
         kept, noisy = (renoise, denoised) if plan.upward else (denoised, renoise)
         x_s = advance(row, x, kept, noisy, history, noise.draw() if row.noise else None)
+        if start is not None:
+            x_s = start.keep(plan, i, x_s, first)
         history = [renoise, *history[:1]]
         scalars = dict(prediction.trace)
         due = False

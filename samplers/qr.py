@@ -23,7 +23,7 @@ from guidance.qr import qart, scanning
 from guidance.qr.request import TRIES, Qr
 from guidance.qr.scanning import Target
 from guidance.srpg import CONTRAST_STEP, MOST_CONTRAST, SRPG, damage, gradient, look
-from samplers.img2img import run_from
+from samplers.img2img import Start
 from samplers.loop import Final, Observed, Run, run
 from samplers.models.base import Model
 from samplers.noise import Noise
@@ -113,8 +113,8 @@ class CodeCourse:
         scale = self.guidance.scanning_scale * STRONGER**attempt
         guidance = self.guidance.model_copy(update={"scanning_scale": scale})
         noise = Noise(seed + SECOND, latents.shape[1:], device=self.model.device)
-        begin = run if guidance.fresh_noise else partial(run_from, latents)
-        guided = yield from begin(self.tail, guidance, cond, noise, observe)
+        start = None if guidance.fresh_noise else Start(latents)
+        guided = yield from run(self.tail, guidance, cond, noise, observe, start)
         refined = yield from refine(guided.latents, guidance, cond.target, self.qr, observe)
         refined.trace = {key: guided.trace[key] + refined.trace[key] for key in guidance.traces}
         return refined

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from app.jobs import Resolved
 from guidance.base import Conditions
 from guidance.srpg import SRPG
-from samplers.img2img import run_from, to_latents
+from samplers.img2img import Start, start_from
 from samplers.inversion import edit_run, upward
 from samplers.loop import Observed, Run, batch, run
 from samplers.models.base import Model
@@ -23,7 +22,7 @@ from samplers.steps import Plan, compile_plan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """One job's runs, one per seed: from noise, from a picture (`latents`), or an edit of it (`source`)."""
+    """One job's runs, one per seed: from noise, from a picture (`start`), or an edit of it (`source`)."""
 
     spec: Resolved
     plan: Plan
@@ -34,7 +33,7 @@ class Course:
     """How the model read the prompts, where that is worth telling."""
     source: Conditions | None = None
     """What an edit's picture shows."""
-    latents: Tensor | None = None
+    start: Start | None = None
 
     @property
     def steps(self) -> int:
@@ -50,16 +49,16 @@ class Course:
     def run(self, seed: int, observe: Callable[[Observed], None]) -> Run:
         """The run of one seed."""
         guidance = self.spec.guidance
-        if self.latents is not None and self.source is not None:
-            return edit_run(self.plan, guidance, self.source, self.cond, self.latents, observe)
+        if self.start is not None and self.source is not None:
+            return edit_run(self.plan, guidance, self.source, self.cond, self.start.latents, observe)
         shape = self.model.latent_shape(self.spec.width, self.spec.height)
         noise = Noise(seed, shape, batch(guidance), self.model.device)
-        if self.latents is not None:
-            return run_from(self.latents, self.plan, guidance, self.cond, noise, observe)
-        return run(self.plan, guidance, self.cond, noise, observe)
+        return run(self.plan, guidance, self.cond, noise, observe, self.start)
 
 
-def chart(model: Model, spec: Resolved, picture: Image.Image | None) -> Course | CodeCourse:
+def chart(
+    model: Model, spec: Resolved, picture: Image.Image | None, mask: Image.Image | None = None
+) -> Course | CodeCourse:
     """Compile the plan and encode what the runs need. Calls the model's encoders."""
     if spec.qr is not None and isinstance(spec.guidance, SRPG):
         return code_course(
@@ -85,5 +84,5 @@ def chart(model: Model, spec: Resolved, picture: Image.Image | None) -> Course |
         encoded.warnings,
         encoded.read,
         Conditions(others[0], negative, classes).told(spec.embedded_scale) if source else None,
-        None if picture is None else to_latents(model, picture),
+        None if picture is None else start_from(model, picture, mask),
     )

@@ -133,8 +133,8 @@ class HeldJob:
     async def _work_with(self, model: Model) -> JobResult:
         spec = self._spec
         self._stage = "encoding"
-        picture = await self._init_image()
-        course = await self._timed("encode_ms", self._bench.lane, chart, model, spec, picture)
+        picture, mask = await self._stored("init_image"), await self._stored("mask")
+        course = await self._timed("encode_ms", self._bench.lane, chart, model, spec, picture, mask)
         self._telemetry = Telemetry(spec.seeds, course.steps, spec.preview_every)
         self._stage = "denoising"
         tickets, futures = self._submit(course)
@@ -200,13 +200,14 @@ class HeldJob:
             return Progress(total=len(self._spec.seeds) * self._spec.steps_run, stage=self._stage)
         return Progress(step=self._telemetry.done, total=self._telemetry.total, stage=self._stage)
 
-    async def _init_image(self) -> Image.Image | None:
-        """The picture that the runs start from, as the API fitted it."""
-        if self._spec.init_image is None:
+    async def _stored(self, name: Literal["init_image", "mask"]) -> Image.Image | None:
+        """The picture that the runs start from, or its mask, as the API fitted it."""
+        reference = getattr(self._spec, name)
+        if reference is None:
             return None
-        data = await self._bench.storage.get(init_key(self.id, self._spec.init_image))
+        data = await self._bench.storage.get(init_key(self.id, reference))
         if data is None:
-            raise ValueError("the init_image of this job is no longer stored; send it again in a new job")
+            raise ValueError(f"the {name} of this job is no longer stored; send it again in a new job")
         return Image.open(BytesIO(data))
 
     def _submit(self, course: Course | CodeCourse) -> tuple[list[Ticket], list[asyncio.Future[Outcome]]]:

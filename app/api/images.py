@@ -62,10 +62,19 @@ async def get_preview(lodestar: Lodestar, job: Job, k: Index) -> Response:
 @router.get("/{id}/init_image", response_class=Response, responses=PNG)
 async def get_init_image(lodestar: Lodestar, job: Job) -> Response:
     """The picture that a job starts from, as it was fitted to the job's size."""
-    reference = job.resolved.init_image
+    return await _began_with(lodestar, job, job.resolved.init_image, "starts from no picture")
+
+
+@router.get("/{id}/mask", response_class=Response, responses=PNG)
+async def get_mask(lodestar: Lodestar, job: Job) -> Response:
+    """The mask of the picture that a job starts from, white where it is made anew, fitted likewise."""
+    return await _began_with(lodestar, job, job.resolved.mask, "has no mask")
+
+
+async def _began_with(lodestar: Service, job: JobRecord, reference: str | None, without: str) -> Response:
     data = await lodestar.storage.get(init_key(job.id, reference)) if reference else None
     if data is None:
-        raise Problem(404, f"job {job.id} starts from no picture", code="image_not_found")
+        raise Problem(404, f"job {job.id} {without}", code="image_not_found")
     headers = {"ETag": f'"{reference}"', "Cache-Control": "private, max-age=31536000, immutable"}
     return Response(data, media_type="image/png", headers=headers)
 

@@ -43,7 +43,7 @@ def _compile(sampler: str, steps: int, family: Family, config: str, skip: int) -
     made = schedule(rule.SCHEDULER, steps, family, json.loads(config))
     if skip:
         made = replace(made, spans=made.spans[skip:])
-    return Plan(tuple(rule.table(made)), made.init_scale)
+    return Plan(tuple(rule.table(made)), made.init_scale, skip)
 
 
 __all__ = ["Plan", "Row", "compile_plan"]

@@ -53,6 +53,8 @@ class Plan:
     rows: tuple[Row, ...]
     init_scale: float
     """The run starts from `init_scale` times standard normal noise."""
+    skipped: int = 0
+    """Steps that are left out at the noisy end, for a run that starts from a picture."""
     upward: bool = False
     """An inversion, from clean to noise: steps count down, and the two estimates change their roles."""
 

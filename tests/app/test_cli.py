@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from app.__main__ import cli
@@ -191,6 +193,13 @@ def test_a_picture_is_changed_or_edited_in_this_process(run: Run, tmp_path: Path
     assert "nfe 4" in changed.stdout, changed.stderr
     edited = run("generate", "low", *begin, "--source-prompt", "high", "-o", "edited.png")
     assert "nfe 16" in edited.stdout, edited.stderr
+    mask = Image.new("L", (512, 512))
+    mask.paste(255, (256, 0, 512, 512))
+    mask.save(tmp_path / "mask.png")
+    half = run("generate", "low", *begin, "--mask", "mask.png", "-o", "half.png")
+    assert "nfe 8" in half.stdout, half.stderr
+    first, second = (np.asarray(Image.open(tmp_path / name), int) for name in ("first.png", "half.png"))
+    assert np.abs(first - second)[:, :256].mean() < 0.2 * np.abs(first - second)[:, 256:].mean()
     told = read_png((tmp_path / "edited.png").read_bytes())
     assert told["edit"] == {"source_prompt": "high"}
     assert told["guidance"]["method"] == "cfgpp"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.admission import Refused
 from app.api.main import create_app
-from app.init_image import fit, read
+from app.init_image import fit, fit_mask, read
 from app.queue.base import JobQueue
 from app.settings import Settings
 from app.storage.local import LocalStorage
@@ -134,6 +134,27 @@ async def test_an_edit_goes_there_and_back_and_counts_both(
     assert np.abs(kept - before).mean() < 0.25 * np.abs(changed - before).mean()
 
 
+async def test_inside_a_mask_alone_the_picture_is_made_anew(
+    api: httpx.AsyncClient, settings: Settings, queue: JobQueue, stored: Callable[[], list[Path]]
+) -> None:
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (16, 0, 32, 32))
+    asked = {"init_image": text(encoded(stripes())), "mask": text(encoded(mask))}
+    async with working(settings, queue, LocalStorage(settings.data_dir)):
+        job = await finished(api, asked)
+        again = await finished(api, asked | {"strength": 0.5})
+    assert job["resolved"]["strength"] == 1.0
+    assert (job["nfe"]["model"], again["nfe"]["model"]) == (2 * 10, 2 * 5)
+    assert job["resolved"]["mask"] == job["input"]["mask"] != job["resolved"]["init_image"]
+    kept = pixels((await api.get(f"/v1/jobs/{job['id']}/mask")).content)
+    assert np.array_equal(kept, pixels(encoded(mask)))
+    far = np.abs(pixels((await api.get(job["images"][0]["url"])).content) - pixels(encoded(stripes())))
+    assert far[:, :16].mean() < 0.2 * far[:, 16:].mean()
+    assert len(stored()) == 4
+    assert (await api.delete(job["urls"]["self"])).status_code == 200
+    assert len(stored()) == 2
+
+
 async def test_a_picture_goes_with_its_job(api: httpx.AsyncClient, stored: Callable[[], list[Path]]) -> None:
     job = (await api.post("/v1/jobs", json=ASK | {"init_image": text(encoded(stripes()))})).json()
     assert len(stored()) == 1
@@ -163,6 +184,10 @@ def bomb() -> bytes:
     return encoded(Image.new("1", (6000, 6000)))
 
 
+def flat(grey: int, mode: str = "L", side: int = 32) -> str:
+    return text(encoded(Image.new(mode, (side, side), grey if mode == "L" else (grey, 128))))
+
+
 @pytest.mark.parametrize(
     ("change", "pointer", "says"),
     [
@@ -189,6 +214,20 @@ def bomb() -> bytes:
             "pure noise",
         ),
         ({"strength": 0.5}, "/strength", "give it in init_image"),
+        ({"mask": "AAAA"}, "/mask", "give it in init_image"),
+        ({"init_image": "AAAA", "mask": "AAAA", "edit": {}}, "/mask", "edit or mask, not both"),
+        ({"init_image": text(encoded(stripes())), "mask": "http://10.0.0.1/"}, "/mask", "not fetched"),
+        ({"init_image": text(encoded(stripes())), "mask": "no base64!"}, "/mask", "mask takes a data URL"),
+        ({"init_image": text(encoded(stripes())), "mask": text(bomb())}, "/mask", "more than 32000000"),
+        ({"init_image": text(encoded(stripes())), "mask": text(b"GIF89a")}, "/mask", "no PNG, JPEG or WebP"),
+        ({"init_image": text(encoded(stripes())), "mask": flat(0)}, "/mask", "nowhere white"),
+        ({"init_image": text(encoded(stripes())), "mask": flat(255, side=31)}, "/mask", "31x31 and init"),
+        ({"init_image": text(encoded(stripes())), "mask": flat(255, "LA")}, "/mask", "transparent in places"),
+        (
+            {"init_image": text(encoded(stripes())), "mask": text(encoded(Image.new("I;16", (32, 32))))},
+            "/mask",
+            "more than 8 bits",
+        ),
         ({"edit": {"source_prompt": "a cat"}}, "/edit", "give it in init_image"),
     ],
 )
@@ -221,6 +260,14 @@ def test_pictures_are_fitted_upright_and_on_white(format: str) -> None:
     assert np.allclose(fitted[1:-1], (255, 0, 0), atol=12), "the middle third, as its sides are cropped"
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     assert np.all(pixels(fit(encoded(clear), 8, 8)) == 255)
+
+
+def test_a_mask_is_fitted_as_its_picture_and_has_no_greys() -> None:
+    picture, mask = Image.new("RGB", (64, 32)), Image.linear_gradient("L").rotate(90).resize((64, 32))
+    fitted = pixels(fit_mask(encoded(mask), encoded(picture), 16, 16))[..., 0]
+    assert set(np.unique(fitted)) == {0, 255}
+    assert (fitted[:, :7] == fitted[0, 0]).all(), "its middle is the picture's"
+    assert fitted[0, 0] != fitted[0, -1]
 
 
 def test_a_text_chunk_that_unpacks_to_too_much_is_refused() -> None:

@@ -13,6 +13,7 @@ from app.settings import Settings
 from tests.app.api.test_jobs import APPLE, ULID
 
 JSON = {"Content-Type": "application/json"}
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
 PATHS = [
     "/v1/jobs/..%2f..%2fetc%2fpasswd",
     "/v1/jobs/%2e%2e%2f%2e%2e",
@@ -68,6 +69,8 @@ BODIES: list[tuple[str, Any]] = [
     ("picture as a file", APPLE | {"init_image": "file:///etc/passwd"}),
     ("picture as an address", APPLE | {"init_image": "http://127.0.0.1:6379/"}),
     ("picture that is none", APPLE | {"init_image": "data:image/png;base64,AAAA"}),
+    ("mask of no picture", APPLE | {"mask": "data:image/png;base64,AAAA"}),
+    ("mask as a file", APPLE | {"init_image": DOT, "mask": "file:///etc/passwd"}),
     ("webhook within", APPLE | {"webhook": {"url": "http://127.0.0.1:6379/"}}),
     ("webhook to the cloud", APPLE | {"webhook": {"url": "http://169.254.169.254/latest"}}),
     ("prototype", APPLE | {"__proto__": {"a": 1}}),
