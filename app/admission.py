@@ -84,6 +84,12 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         refusals.append(_unknown("/sampler", "sampler", sampler, CARDS))
     else:
         found = problems(guidance, CARDS[sampler], card.family, card.extras)
+        most = CARDS[sampler].most_steps
+        if most is not None and steps > most:
+            detail = (
+                f"steps is {steps}; sampler {sampler!r} takes at most {most}, as it was distilled at these"
+            )
+            refusals.append(Refusal("/steps", detail, {"minimum": 1, "maximum": most}))
         if spec.edit is not None:
             found += inversion_problems(guidance, CARDS[sampler])
         refusals += [Refusal(_culprit(problem), problem) for problem in found]

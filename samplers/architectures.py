@@ -34,8 +34,8 @@ SD = "sd.StableDiffusion"
 """The adapter that takes a ControlNet."""
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "StableDiffusionPipeline": Architecture(SD),
-    "LatentConsistencyModelPipeline": Architecture(SD),
+    "StableDiffusionPipeline": Architecture(SD, embedded_scale=8.5),
+    "LatentConsistencyModelPipeline": Architecture(SD, sampler="lcm", embedded_scale=8.5),
     "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler"),
     "StableDiffusion3Pipeline": Architecture("sd3.StableDiffusion3", "flow", "transformer", "flow_euler"),
     "FluxPipeline": Architecture(

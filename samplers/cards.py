@@ -22,6 +22,8 @@ class SamplerCard:
     order: int = 1
     evaluations_per_step: int = 1
     stochastic: bool = False
+    most_steps: int | None = None
+    """More it cannot take: the levels that its models were distilled at."""
     paper: str = ""
 
     def rows(self, steps: int) -> int:
@@ -49,6 +51,7 @@ CARDS: dict[str, SamplerCard] = {
         ),
         SamplerCard("sde", "Euler-Maruyama", ("vp", "ve"), stochastic=True, paper="2503.02819"),
         SamplerCard("ddpm", "DDPM", ("vp",), stochastic=True, paper="2006.11239"),
+        SamplerCard("lcm", "Latent consistency", ("vp",), stochastic=True, most_steps=50, paper="2310.04378"),
         SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
     )
 }

@@ -32,6 +32,8 @@ class Schedule:
     """The level at any `sigma_ve`, for solvers that evaluate between two steps."""
     large_variance: bool = False
     """DDPM only: its steps add noise of variance `beta`, not the posterior's (variance_type fixed_large)."""
+    timestep_scaling: float = 10.0
+    """LCM only: how much its boundary conditions stretch the timesteps."""
 
 
 def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, Any]) -> Schedule:
@@ -62,7 +64,7 @@ def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, An
     if config.get("uniform_sigmas"):
         grid["sigmas"] = np.linspace(1, 1 / steps, steps).tolist()
     built.set_timesteps(steps, **grid)
-    indexed = {"DDIMScheduler": _ddim, "DDPMScheduler": _ddpm}
+    indexed = {"DDIMScheduler": _ddim, "DDPMScheduler": _ddpm, "LCMScheduler": _lcm}
     return indexed.get(name, {"vp": _vp, "flow": _flow, "ve": _ve}[family])(built)
 
 
@@ -103,13 +105,22 @@ def _ddim(built: Any) -> Schedule:
 
 def _ddpm(built: Any) -> Schedule:
     """DDPM reads alpha by training index, too, and ends at the clean sample."""
+    large = built.config.variance_type.startswith("fixed_large")
+    return Schedule(_to_clean(built), 1.0, _between(built.alphas_cumprod.double().numpy()), large)
+
+
+def _lcm(built: Any) -> Schedule:
+    """LCM likewise, along the timesteps that it was distilled at."""
+    between = _between(built.alphas_cumprod.double().numpy())
+    return Schedule(_to_clean(built), 1.0, between, timestep_scaling=built.config.timestep_scaling)
+
+
+def _to_clean(built: Any) -> Spans:
     abar = built.alphas_cumprod.double().numpy()
     if int(built.timesteps.max()) >= len(abar):
         raise ValueError(_too_many(built.num_inference_steps))
     kept = [(float(abar[t]), float(t)) for t in built.timesteps.tolist()] + [(1.0, 0.0)]
-    levels = [Level(math.sqrt(a), math.sqrt(1 - a), t) for a, t in kept]
-    large = built.config.variance_type.startswith("fixed_large")
-    return Schedule(_chain(levels), 1.0, _between(abar), large)
+    return _chain([Level(math.sqrt(a), math.sqrt(1 - a), t) for a, t in kept])
 
 
 def _vp(built: Any) -> Schedule:

@@ -31,6 +31,7 @@ COUNTERPARTS = {
     "unipc": "UniPCMultistepScheduler",
     "heun": "HeunDiscreteScheduler",
     "ddpm": "DDPMScheduler",
+    "lcm": "LCMScheduler",
 }
 """Our samplers that diffusers has a scheduler for."""
 

@@ -23,8 +23,6 @@ from samplers.models.perceptor import Perceptor
 from samplers.models.pipeline import Embedded, PipelineModel
 from samplers.models.text import pieces
 
-DEFAULT_SCALE = 8.5
-
 
 class StableDiffusion(PipelineModel):
     """The adapter. A condition's data is the embedding (tokens, width), of a long prompt piece by piece."""
@@ -103,7 +101,7 @@ class StableDiffusion(PipelineModel):
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text = torch.stack([cond.data for cond in conds])
         added = residuals(self._controlnet, x, timestep, text, conds)
-        told = _scale_embedding(conds, net.config.time_cond_proj_dim, x)
+        told = _scale_embedding(conds, net.config.time_cond_proj_dim, self._embedded_scale, x)
         return net(x, timestep, timestep_cond=told, encoder_hidden_states=text, return_dict=False, **added)[0]
 
 
@@ -113,11 +111,13 @@ def _beside(source: str, named: str | Path | None, folder: str) -> str | None:
     return str(named) if named is not None else str(own) if own.is_dir() else None
 
 
-def _scale_embedding(conds: Sequence[Cond], width: int | None, like: Tensor) -> Tensor | None:
+def _scale_embedding(
+    conds: Sequence[Cond], width: int | None, default: float | None, like: Tensor
+) -> Tensor | None:
     """Sines, then cosines, of `1000 (scale - 1)` for each row (rows, width); None where none is built in."""
     if width is None:
         return None
-    scales = [DEFAULT_SCALE if cond.scale is None else cond.scale for cond in conds]
+    scales = [default if cond.scale is None else cond.scale for cond in conds]
     w = torch.tensor(scales, device=like.device) - 1
     half = width // 2
     rates = torch.exp(torch.arange(half, device=like.device) * (-math.log(10_000) / (half - 1)))

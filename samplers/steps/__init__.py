@@ -31,6 +31,9 @@ def compile_plan(
     if family not in CARDS[sampler].families:
         fit = ", ".join(card.name for card in CARDS.values() if family in card.families)
         raise ValueError(f"sampler {sampler!r} does not fit a {family} model; use one of: {fit}")
+    most = CARDS[sampler].most_steps
+    if most is not None and steps > most:
+        raise ValueError(f"sampler {sampler!r} takes at most {most} steps, not {steps}")
     if not 0 <= skip < max(steps, 1):
         raise ValueError(f"of {steps} steps {skip} are left out; at least one must run")
     config = json.dumps(dict(scheduler_config), sort_keys=True, default=list)

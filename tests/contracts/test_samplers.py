@@ -98,6 +98,8 @@ def test_many_steps_reach_the_mixture(cell: tuple[str, Family]) -> None:
     A mean that is off by 0.085 is the schedule's doing: Stable Diffusion's betas end at alpha = 0.07 and not
     0, and a deterministic sampler that begins with pure noise never makes up for it (arXiv 2305.08891).
     """
+    if cell[0] == "lcm":
+        pytest.skip("it samples consistency models, and the exact density's estimates are not theirs")
     done = run(cell, list(range(8)), NoGuidance(), steps=150)
     weights = torch.tensor(Toy().weights["high"])
     means = torch.tensor((-1.0, 0.2, 1.3))

@@ -129,6 +129,7 @@ def test_every_command_is_run_here() -> None:
 
 
 def test_generate(builtin: Serving, run: Any, tmp_path: Path) -> None:
+    Image.new("L", (64, 64), "white").crop((0, 0, 32, 64)).crop((0, 0, 64, 64)).save(tmp_path / "left.png")
     for line in lines("generate"):
         said = run(["bash", "-c", line], builtin)
         nfe = 100 if "--source-prompt" in line else 30 if "--strength" in line else 50

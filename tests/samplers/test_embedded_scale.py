@@ -63,6 +63,23 @@ def test_one_step_is_the_pipelines(folder: Path, model: Model, scale: float) -> 
     assert float((ours - theirs).abs().max() / theirs.abs().max()) < CLOSE
 
 
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_latents_are_the_pipelines(folder: Path, model: Model, steps: int) -> None:
+    scheduler = diffusers.LCMScheduler.from_pretrained(folder / "scheduler")
+    pipeline = diffusers.LatentConsistencyModelPipeline.from_pretrained(
+        folder, scheduler=scheduler, safety_checker=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(3)
+    theirs = pipeline(
+        "a cat", generator=generator, num_inference_steps=steps, guidance_scale=8.0, output_type="latent"
+    ).images
+    ours = sample(
+        model, "a cat", guidance=NoGuidance(), sampler="lcm", steps=steps, seeds=[3], embedded_scale=8.0
+    ).latents
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) < CLOSE
+
+
 def test_rows_of_one_forward_each_tell_their_own_scale(model: Model) -> None:
     """In the engine, next to one another: what each is alone; two passes on top are asked for as such."""
     plan = compile_plan("ddim", 4, model.family, model.scheduler_config)

@@ -94,13 +94,15 @@ def theirs(scheduler: Any, steps: int, start: float | None = None) -> Tensor:
     scheduler.set_timesteps(steps)
     x = torch.randn((1, *SHAPE), generator=generator).double()
     x = x * (scheduler.init_noise_sigma if start is None else start)
-    takes_noise = any(kind in type(scheduler).__name__ for kind in ("Ancestral", "DDPM"))
+    takes_noise = any(kind in type(scheduler).__name__ for kind in ("Ancestral", "DDPM", "LCM"))
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
         noise = {"generator": generator} if takes_noise else {}
         out = network(scaled, timestep)
-        if takes_noise:  # it draws noise in the network's precision
+        if takes_noise:  # it draws noise in the network's precision, or in the sample's
             out = out.float()
+        if "LCM" in type(scheduler).__name__:
+            x = x.float()
         x = scheduler.step(out, timestep, x, **noise).prev_sample.double()
     return x
 
@@ -211,6 +213,8 @@ def test_errors_say_what_would_work() -> None:
         compile_plan("ddim", 10, "flow", {"shift": 1.0})
     with pytest.raises(ValueError, match="at least 1"):
         compile_plan("ddim", 0, "vp", SD)
+    with pytest.raises(ValueError, match="'lcm' takes at most 50 steps, not 51"):
+        compile_plan("lcm", 51, "vp", SD)
     for sampler in ("ddim", "euler", "dpmpp_2m"):
         with pytest.raises(ValueError, match="1000 steps are too many for this model's noise schedule"):
             compile_plan(sampler, 1000, "vp", CONFIGS["eps, leading"])
