@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.catalogue import Catalogue, ModelCard
+from app.fits import Key, fitted
 from app.jobs import JobSpec, Resolved
 from app.queue.base import NewJob
 from app.scores import METRIC_CARDS
 from app.settings import Settings
 from app.webhooks import problem_with
+from guidance.adaptive import Adaptive
 from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
@@ -83,6 +85,8 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     if sampler not in CARDS:
         refusals.append(_unknown("/sampler", "sampler", sampler, CARDS))
     else:
+        guidance, unfit = _linear_ag(spec, guidance, Key(card.id, sampler, steps, 0), settings)
+        refusals += unfit
         found = problems(guidance, CARDS[sampler], card.family, card.extras)
         most = CARDS[sampler].most_steps
         if most is not None and steps > most:
@@ -177,6 +181,24 @@ def _classes(spec: JobSpec, guidance: Guidance) -> Iterable[Refusal]:
     if spec.classes and not needed:
         detail = f"guidance {guidance.method!r} does not use classes; leave them out or choose another method"
         yield Refusal("/classes", detail)
+
+
+def _linear_ag(
+    spec: JobSpec, guidance: Guidance, key: Key, settings: Settings
+) -> tuple[Guidance, list[Refusal]]:
+    """LinearAG with its coefficients, and what is wrong with them; any other guidance as it is."""
+    if not (isinstance(guidance, Adaptive) and guidance.variant == "linear"):
+        return guidance, []
+    if guidance.coefficients:
+        problem = guidance.misfit(key.steps)
+        return guidance, [] if problem is None else [Refusal("/guidance/coefficients", problem)]
+    if spec.negative_prompt:
+        detail = "LinearAG is fitted with an empty negative prompt; leave negative_prompt out"
+        return guidance, [Refusal("/negative_prompt", detail)]
+    try:
+        return fitted(guidance, key._replace(scale=guidance.scale), settings.data_dir), []
+    except LookupError as error:
+        return guidance, [Refusal("/guidance/variant", str(error))]
 
 
 def _picture(spec: JobSpec, guidance: Guidance, steps: int, strength: float | None) -> Iterable[Refusal]:

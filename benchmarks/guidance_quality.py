@@ -26,11 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from app.commands.guidance import PROMPTS
 from benchmarks.quality_report import Made, Seen, report
-from guidance import REGISTRY
+from guidance import REGISTRY, Guidance
+from guidance.adaptive import Adaptive
 from guidance.base import Conditions
+from guidance.linear import Coefficients
 from samplers import load
 from samplers.driver import drive
+from samplers.linear_fit import fit_linear_ag
 from samplers.loop import batch, run
 from samplers.models.judge import Classifier, Scorer
 from samplers.noise import Noise
@@ -63,6 +67,7 @@ CELLS: dict[str, Cell] = {
     "cfg 4, interval": Cell({"method": "cfg", "scale": 4, "guide_from": 0.2, "guide_to": 0.7}),
     "autoguidance 2": Cell({"method": "autoguidance", "scale": 2}),
     "adaptive 4": Cell({"method": "adaptive", "scale": 4}),
+    "linear 4": Cell({"method": "adaptive", "variant": "linear", "scale": 4}),
     "tangential 4": Cell({"method": "tangential", "scale": 4}),
     "gfcg 2": Cell({"method": "gfcg", "strength": 2}),
     "cfg 2, sde": Cell({"method": "cfg", "scale": 2}, "sde"),
@@ -106,6 +111,7 @@ class Bench:
     def __init__(self, folder: Path, steps: int) -> None:
         self._model = load(folder, device="cpu")
         self._steps = steps
+        self._coefficients: Coefficients | None = None
         self._classifier = Classifier(folder / "classifier", "cpu")
         self._scorer = Scorer(folder / "scorer", "cpu")
 
@@ -115,7 +121,7 @@ class Bench:
         model = self._model
         shape = model.latent_shape(*model.default_size)
         plan = compile_plan(cell.sampler, self._steps, model.family, model.schedule_config(shape))
-        guidance = REGISTRY[cell.guidance["method"]].model_validate(cell.guidance)
+        guidance = self._fitted(REGISTRY[cell.guidance["method"]].model_validate(cell.guidance), cell)
         runs = list[Any]()
         for one in some:
             positive, negative, *classes = model.encode([one.prompt, "", *one.rivals]).conds
@@ -132,6 +138,15 @@ class Bench:
             nfe=np.array([one.model + one.weak for one in nfe], float),
             seconds=np.full(len(some), seconds),
         )
+
+    def _fitted(self, guidance: Guidance, cell: Cell) -> Guidance:
+        """LinearAG with coefficients fitted here; any other guidance as it is."""
+        if not (isinstance(guidance, Adaptive) and guidance.variant == "linear"):
+            return guidance
+        if self._coefficients is None:
+            how = {"sampler": cell.sampler, "steps": self._steps, "scale": guidance.scale}
+            self._coefficients = fit_linear_ag(self._model, PROMPTS, images=16, **how).coefficients
+        return guidance.model_copy(update={"coefficients": self._coefficients})
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Seen:

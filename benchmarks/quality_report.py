@@ -124,6 +124,7 @@ ORDERINGS = (
     Ordering("autoguidance is nearer to real pictures", "2406.02507", "KID", "autoguidance 2", "cfg 1"),
     Ordering("autoguidance keeps more variety", "2406.02507", "recall", "autoguidance 2", "cfg 2", False),
     Ordering("adaptive guidance takes fewer evaluations", "2312.12487", "evaluations", "adaptive 4", "cfg 4"),
+    Ordering("LinearAG takes fewer than that", "2312.12487", "evaluations", "linear 4", "adaptive 4"),
     Ordering("tangential damping is nearer to real pictures", "2503.18137", "KID", "tangential 4", "cfg 4"),
     Ordering("GFCG raises class precision", "2411.15393", "class precision", "cfg 1", "gfcg 2"),
     Ordering("GFCG is nearer to real pictures than none", "2411.15393", "KID", "gfcg 2", "cfg 1"),

@@ -203,6 +203,8 @@ class Needs:
     """It is defined only with a sampler that adds noise at each step."""
     first_order: bool = False
     """It is defined only with a sampler that looks at no earlier step."""
+    from_noise: bool = False
+    """It is defined only for runs of all steps, from pure noise."""
     pixels: bool = False
     """It is defined only for models that work on pixels, not on latents."""
 

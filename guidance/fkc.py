@@ -86,7 +86,7 @@ class FKC(Guidance):
             ),
         ),
     )
-    needs: ClassVar = Needs(negative=True, particles=True, stochastic=True)
+    needs: ClassVar = Needs(negative=True, particles=True, stochastic=True, from_noise=True)
     traces: ClassVar = {
         "ess": Trace("effective sample size"),
         "log_weight": Trace("increment of the log-weight"),
@@ -171,6 +171,7 @@ class FKC(Guidance):
             weak=product and self.second == "weak",
             particles=True,
             stochastic=True,
+            from_noise=True,
         )
 
     def population(self) -> Population:

@@ -70,11 +70,9 @@ def steps_from(steps: int, strength: float) -> int:
 
 def start_problems(guidance: Guidance) -> list[str]:
     """Why a run with this guidance cannot start from a noised picture; empty where it can."""
-    if guidance.population() is None:
+    if not guidance.requires().from_noise:
         return []
-    return [
-        f"guidance {guidance.method!r} weighs particles from pure noise on and cannot start from a picture"
-    ]
+    return [f"guidance {guidance.method!r} is defined from pure noise on and cannot start from a picture"]
 
 
 def inversion_problems(guidance: Guidance, sampler: SamplerCard) -> list[str]:

@@ -20,7 +20,6 @@ from guidance.cfg import CFG, clip_dynamically
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier
 from guidance.gfcg import GFCG
-from guidance.linear import fit
 from guidance.none import NoGuidance
 from guidance.qr.scanning import gaussian, perceptual_distance
 from guidance.tangential import Tangential
@@ -41,6 +40,7 @@ from tests.guidance import (
     test_classifier,
     test_fkc,
     test_gfcg,
+    test_linear,
     test_tangential,
     test_zerostar,
 )
@@ -173,21 +173,8 @@ def adaptive() -> list[float]:
     for threshold in ("0.991", "0.999"):
         ran = test_adaptive.golden_run(Adaptive(scale=7.5, threshold=float(threshold), space="eps"))
         out.append(apart(ran.predictions[-1].denoised, z[f"ag_eps_{threshold}|x0_final"]))
-    return [max(out)]
-
-
-def linear() -> list[float]:
-    pos, neg = (
-        torch.randn(4, 50, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for seed in (0, 1)
-    )
-    neg[1] = 0.3 * pos[0] - 0.2 * pos[1] + 0.9 * neg[0]
-    return [
-        apart(
-            torch.tensor(fit(pos, neg)[1], dtype=torch.float64),
-            torch.tensor([0.3, -0.2, 0.9], dtype=torch.float64),
-        )
-    ]
+    fitted = zip(test_linear.fit_of_a_relation(), test_linear.RELATION, strict=True)
+    return [max(out), max(abs(ours - theirs) for ours, theirs in fitted)]
 
 
 def fkc() -> list[float]:
@@ -312,7 +299,6 @@ MEASURES: dict[str, Callable[[], list[float]]] = {
     "classifier": classifier,
     "fkc": fkc,
     "gfcg": gfcg,
-    "linear": linear,
     "none": none,
     "srpg": srpg,
     "tangential": tangential,

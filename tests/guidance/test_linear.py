@@ -5,9 +5,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from guidance.adaptive import Adaptive
 from guidance.cfg import CFG
-from guidance.linear import LinearAG, fit
-from samplers.cards import CARDS, problems
+from guidance.linear import fit, solve
+from samplers.cards import CARDS, problems, start_problems
 from tests.analytic import CONDITIONS, NEGATIVE, POSITIVE, Answerer, denoised, run, start, steps_of, vp_levels
 
 LEVELS = vp_levels(20)
@@ -27,15 +28,38 @@ def trajectories(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 COEFFICIENTS = fit(*trajectories(start(LEVELS, 40, seed=5)))
+LINEAR = Adaptive(variant="linear", scale=7.5, coefficients=COEFFICIENTS)
 
 
-def test_finds_the_coefficients_of_a_linear_relation() -> None:
+RELATION = (0.3, -0.2, 0.9)
+
+
+def fit_of_a_relation() -> tuple[float, ...]:
+    """What is found where `neg[1]` is made of the others with `RELATION`."""
     pos = torch.randn(4, 50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     neg = torch.randn(4, 50, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     neg[1] = 0.3 * pos[0] - 0.2 * pos[1] + 0.9 * neg[0]
     empty, row = fit(pos, neg)
     assert empty == ()
-    assert row == pytest.approx((0.3, -0.2, 0.9), abs=1e-12)
+    return row
+
+
+def test_finds_the_coefficients_of_a_linear_relation() -> None:
+    assert fit_of_a_relation() == pytest.approx(RELATION, abs=1e-12)
+
+
+def test_the_floor_keeps_coefficients_small_and_costs_little() -> None:
+    """Ordinary least squares on nearly collinear predictions: a hair nearer, with far larger numbers."""
+    pos, neg = trajectories(start(LEVELS, 40, seed=5))
+    known = torch.cat([pos[:10], neg[:9]])
+
+    def left(row: tuple[float, ...]) -> float:
+        estimate = torch.tensordot(torch.tensor(row, dtype=torch.float64), known, dims=1)
+        return ((neg[9] - estimate).square().sum() / neg[9].square().sum()).item()
+
+    ordinary, floored = solve(pos, neg, 9, floor=0), solve(pos, neg, 9)
+    assert left(ordinary) <= left(floored) < 1e-4
+    assert max(map(abs, floored)) < 0.1 * max(map(abs, ordinary))
 
 
 def test_predicts_the_unconditional_noise_of_new_trajectories() -> None:
@@ -49,7 +73,7 @@ def test_predicts_the_unconditional_noise_of_new_trajectories() -> None:
 
 
 def test_costs_25_evaluations_in_20_steps() -> None:
-    guidance = LinearAG(scale=7.5, coefficients=COEFFICIENTS)
+    guidance = LINEAR
     ran = run(guidance, start(LEVELS), LEVELS)
     assert guidance.nfe(steps_of(LEVELS)) == 25
     assert ran.answerer.evaluations == 25 * 3
@@ -59,26 +83,47 @@ def test_costs_25_evaluations_in_20_steps() -> None:
 
 def test_stays_close_to_cfg_while_it_guides() -> None:
     x = start(LEVELS, 8, seed=3)
-    linear = run(LinearAG(scale=7.5, coefficients=COEFFICIENTS), x, LEVELS).states[10]
-    cfg = run(CFG(scale=7.5), x, LEVELS).states[10]
-    unguided = run(CFG(scale=1), x, LEVELS).states[10]
-    assert (linear - cfg).square().mean() < 0.1 * (unguided - cfg).square().mean()
+    linear = run(LINEAR, x, LEVELS).states[9]
+    cfg = run(CFG(scale=7.5), x, LEVELS).states[9]
+    unguided = run(CFG(scale=1), x, LEVELS).states[9]
+    assert (linear - cfg).square().mean() < 0.01 * (unguided - cfg).square().mean()
 
 
 def test_the_first_step_is_cfg_bit_for_bit() -> None:
     x, step = start(LEVELS), steps_of(LEVELS)[0]
-    linear, cfg = LinearAG(scale=7.5, coefficients=COEFFICIENTS), CFG(scale=7.5)
+    linear, cfg = LINEAR, CFG(scale=7.5)
     one = Answerer().finish(linear.guide(x, step, CONDITIONS, linear.start())).denoised
     assert torch.equal(one, Answerer().finish(cfg.guide(x, step, CONDITIONS, None)).denoised)
 
 
 def test_coefficients_hold_for_their_step_count_only() -> None:
-    with pytest.raises(ValueError, match="20 steps, not 8"):
-        run(LinearAG(coefficients=COEFFICIENTS), start(vp_levels(8)), vp_levels(8))
+    with pytest.raises(ValueError, match="10 guided steps, and 8 steps have 4"):
+        LINEAR.planned(steps_of(vp_levels(8)))
+    with pytest.raises(ValueError, match="fit-linear-ag"):
+        Adaptive(variant="linear").planned(steps_of(LEVELS))
+    assert LINEAR.planned(steps_of(LEVELS)) is LINEAR
     with pytest.raises(ValidationError, match=r"coefficients\[1\] must have 3 numbers"):
-        LinearAG(coefficients=((), (1.0,)))
+        Adaptive(variant="linear", coefficients=((), (1.0,)))
+
+
+def test_what_belongs_to_the_other_variant_is_refused_and_json_is_not() -> None:
+    with pytest.raises(ValidationError, match="leave out threshold"):
+        Adaptive(variant="linear", threshold=0.9)
+    with pytest.raises(ValidationError, match="add variant 'linear'"):
+        Adaptive(coefficients=COEFFICIENTS)
+    assert Adaptive.model_validate_json(LINEAR.model_dump_json()) == LINEAR
+
+
+def test_traces_say_how_long_it_guides_and_how_alike_the_predictions_are() -> None:
+    ran = run(LINEAR, start(LEVELS), LEVELS)
+    assert [prediction.trace["guided"] for prediction in ran.predictions] == [1.0] * 10 + [0.0] * 10
+    cosines = torch.stack([prediction.trace["cosine"] for prediction in ran.predictions[:10]])
+    assert (cosines.abs() <= 1).all()
+    assert (cosines[9] > cosines[0]).all()
 
 
 def test_a_sampler_that_looks_back_is_refused() -> None:
-    assert problems(LinearAG(), CARDS["heun"], "vp", set())
-    assert not problems(LinearAG(), CARDS["ddim"], "vp", set())
+    assert problems(LINEAR, CARDS["heun"], "vp", set())
+    assert not problems(LINEAR, CARDS["ddim"], "vp", set())
+    assert start_problems(LINEAR)
+    assert not start_problems(Adaptive())

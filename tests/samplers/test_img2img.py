@@ -190,7 +190,7 @@ def test_a_seed_makes_the_same_of_a_picture_next_to_any_other() -> None:
     ("changes", "message"),
     [
         ({"strength": 0.1}, "at least one must run"),
-        ({"guidance": FKC()}, "weighs particles from pure noise on"),
+        ({"guidance": FKC()}, "defined from pure noise on"),
         ({"width": 64}, "width and height are those of init_image"),
         ({"init_image": Image.new("RGB", (60, 64))}, "multiples of 8"),
         ({"mask": Image.new("L", (64, 64))}, "black everywhere"),
