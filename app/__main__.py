@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app import logs, tracing
 from app.batch.command import batch
 from app.commands.doctor import doctor
 from app.commands.guidance import guidance as methods
@@ -68,10 +68,11 @@ def serve(
     )  # fmt: skip
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "warning"})
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logs.configure(settings, "%(levelname)s %(name)s: %(message)s")
     try:
-        code = serve(settings, lambda line: print(line, flush=True), insecure)
-    except CannotServe as error:
+        tracing.configure("lodestar-api")
+        code = serve(settings, logs.speaker(settings), insecure)
+    except (CannotServe, ValueError) as error:
         fail(str(error))
     except KeyboardInterrupt:  # while the queue starts
         code = 130

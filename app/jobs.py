@@ -45,7 +45,9 @@ NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Asked(Wire):
-    """Base of what clients send: only what can be carried on is let in."""
+    """Base of what clients send: only what can be carried on is let in, and no `true` or "1" for a number."""
+
+    model_config = ConfigDict(strict=True)
 
     @field_validator("*", mode="before")
     @classmethod

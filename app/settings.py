@@ -37,6 +37,15 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    log: Literal["text", "json"] = Field(default="text", description="json: an object per line, with ids")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="where a worker shows its own /metrics; further workers of `serve` take the next ports",
+    )
+
     lease_ms: int = Field(default=15_000, ge=100)
     beat_ms: int = Field(
         default=100, ge=20, description="a worker renews leases, reports and looks for cancels this often"

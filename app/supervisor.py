@@ -167,7 +167,7 @@ async def _api(settings: Settings, listener: socket.socket) -> AsyncGenerator[as
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,
-        access_log=settings.log_level in ("debug", "info"),
+        access_log=False,  # `app.api.guard` writes one, with ids
         timeout_graceful_shutdown=int(CLOSE_S),
         lifespan="on",
     )
@@ -237,7 +237,7 @@ class Crew:
             began = time.monotonic()
             process = self._running[number] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "app", "worker"),
-                env=environment(self._settings),
+                env=environment(self._settings, number),
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for us; we tell them
             )
@@ -258,9 +258,11 @@ class Crew:
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """What a worker is told: all settings, and whose child it is."""
+def environment(settings: Settings, number: int) -> dict[str, str]:
+    """What worker `number` is told: all settings, and whose child it is."""
     told = settings.model_dump(mode="json", exclude_none=True)
+    if settings.metrics_port:
+        told["metrics_port"] = settings.metrics_port + number - 1
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,

@@ -242,7 +242,7 @@ class Guidance(BaseModel):
     the contract tests follow from that file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     title: ClassVar[str]
     summary: ClassVar[str]

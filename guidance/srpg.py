@@ -48,7 +48,7 @@ class Refinement(BaseModel):
     Source: arXiv 2409.06355, equation 15. The growing contrast is ours.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     iterations: int = Field(40, ge=0, le=500, description="at most so many steps; 0 is off")
     lr: float = Field(3000.0, gt=0, le=1e6, description="gamma, step size")

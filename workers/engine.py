@@ -21,6 +21,7 @@ from guidance.base import Cond
 from samplers.answer import answer_one, pack, unpack
 from samplers.loop import Final
 from samplers.models.base import Model
+from workers import meters
 from workers.forwards import Determinism, Forwards
 from workers.prefix import Prefixes, Question
 from workers.ticket import Ticket
@@ -162,7 +163,9 @@ class Engine:
                 return [error]
             # Which of them it was shows when each is asked alone.
             return [self._answer([ticket])[0] for ticket in turn]
-        per_row_s = (time.monotonic() - began) / sum(ticket.rows for ticket in turn)
+        spent_s = time.monotonic() - began
+        meters.STEP_SECONDS.labels(turn[0].model).observe(spent_s)
+        per_row_s = spent_s / sum(ticket.rows for ticket in turn)
         for ticket in turn:
             ticket.busy_s += per_row_s * ticket.rows
         return answers

@@ -13,6 +13,7 @@ from torch import Tensor
 from guidance.base import Denoise, Network
 from samplers.answer import Packed
 from samplers.models.base import Model
+from workers import meters
 from workers.knee import knee_of
 
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -81,6 +82,7 @@ class Forwards:
             self.stats.forwards += 1
             self.stats.rows += size
             self.stats.padding += padding
+            meters.forward(model.name, size, padding, cap)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _lower(self, group: Hashable, rows: int) -> None:

@@ -29,7 +29,7 @@ from samplers.loop import Final, batch
 from samplers.models.base import Model
 from samplers.qr import CodeCourse, finished
 from samplers.steps import Plan
-from workers import battery
+from workers import battery, meters
 from workers.course import Course, chart
 from workers.engine import Engine
 from workers.metrics import Measured, Pixels, measure
@@ -79,7 +79,7 @@ class HeldJob:
         self.ending: Ending | None = None
         self.handed_in = False
         self.task: asyncio.Task[None] | None = None
-        self._claim = claim
+        self.claim = claim
         self._spec = claim.resolved
         self._bench = bench
         self._on_room = on_room
@@ -233,6 +233,7 @@ class HeldJob:
         """Wait for a run and make pictures of its latents: one, or one per particle that it keeps."""
         await asyncio.wait([future])  # unlike `await future`, leaves it alone when this task is canceled
         outcome = future.result()
+        meters.evaluate(self._spec, outcome.nfe)
         self.images_left -= 1
         self._on_room()
         if outcome.error is not None:

@@ -23,6 +23,7 @@ import torch
 import transformers
 from redis.exceptions import RedisError
 
+from app import logs, tracing
 from app.background import every, pause
 from app.catalogue import load_catalogue
 from app.costs import Cost
@@ -31,6 +32,7 @@ from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import Storage, job_prefix
 from app.storage.opening import open_storage
+from workers import meters
 from workers.engine import Engine
 from workers.errors import explain
 from workers.job import Bench, Ending, HeldJob
@@ -161,18 +163,27 @@ class Worker:
 
     async def _serve(self, job: HeldJob) -> None:
         """See one job to its end, whichever that is."""
+        logs.JOB.set(job.id)
+        with tracing.span("job", job.claim.traceparent, lodestar_job_id=job.id, lodestar_worker_id=self.id):
+            await self._see_through(job)
+
+    async def _see_through(self, job: HeldJob) -> None:
         log.info("job %s: begun", job.id)
+        outcome = "failed"
         try:
             result = await job.work()
+            meters.spend(result.timings)
             await self._insist(lambda: self._beat([job], last=True))
             job.handed_in = True
             await self._learn(job)
             kept = await self._insist(lambda: self._queue.finish(self.id, job.id, result))
             log.info("job %s: %s", job.id, "done" if kept else "dropped, somebody else has it")
+            outcome = "succeeded" if kept else "lost"
             if not kept:
                 await self._insist(lambda: self._clear(job))
         except asyncio.CancelledError:
             log.info("job %s: stopped (%s)", job.id, job.ending)
+            outcome = str(job.ending)
             if job.ending == "lost":
                 await self._insist(lambda: self._clear(job))
             if job.ending == "cancel":
@@ -191,6 +202,7 @@ class Worker:
                 self.stop()
         finally:
             job.leave()
+            meters.JOBS.labels(job.claim.resolved.model, outcome).inc()
             if self._held.get(job.id) is job:
                 del self._held[job.id]
             self._room.set()
@@ -284,9 +296,10 @@ class Worker:
 
 def main(settings: Settings) -> int:
     """Run a worker until it is told to stop; the exit code."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    tracing.configure("lodestar-worker")
+    if settings.metrics_port is not None:
+        meters.serve(settings.metrics_host, settings.metrics_port)
     if settings.log_level != "debug":
         for library in (diffusers, transformers):  # a log has no use for their bars and notices
             library.utils.logging.disable_progress_bar()

@@ -74,7 +74,11 @@ async def cells_of(lodestar: Service, found: Comparison) -> list[Cell]:
     return [Cell(place, record) for place, record in zip(places, records, strict=True)]
 
 
-@router.post("", status_code=202)
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": ComparisonAnswer, "description": "It was there before"}},
+)
 async def create_comparison(
     spec: ComparisonSpec, lodestar: Lodestar, request: Request, response: Response
 ) -> ComparisonAnswer:

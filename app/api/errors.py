@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from app.admission import Refused
 from app.faults import explain
@@ -124,6 +125,15 @@ def answer(request: Request, problem: Problem) -> Response:
     return Response(json.dumps(body), problem.status, problem.headers, MEDIA_TYPE)
 
 
+def methods_at(request: Request) -> list[str]:
+    """What may be done at this path. Starlette's own `Allow` knows the first route alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers: whatever goes wrong ends as a problem."""
 
@@ -188,9 +198,11 @@ def install(app: FastAPI) -> None:
         if error.status_code == 400 and detail == "There was an error parsing the body":
             detail = "the body is not JSON in UTF-8, or it is nested too deeply or has too long a number"
             return answer(request, Problem(400, detail, code="malformed_json"))
+        headers = dict(error.headers or {})
         if error.status_code == 405:
-            detail = f"{request.method} is not possible here"
-        return answer(request, Problem(error.status_code, detail, headers=error.headers))
+            headers["Allow"] = ", ".join(methods_at(request))
+            detail = f"{request.method} is not possible here; possible are: {headers['Allow']}"
+        return answer(request, Problem(error.status_code, detail, headers=headers))
 
     @app.exception_handler(Exception)
     async def on_crash(request: Request, error: Exception) -> Response:

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from fastapi import APIRouter, Query
 
 from app.api.catalogue import Listed
 from app.api.deps import Lodestar, OpenLodestar
@@ -74,23 +73,3 @@ async def readyz(lodestar: OpenLodestar) -> dict[str, Any]:
         raise Problem(503, f"results cannot be stored: {reason}", code="storage_unavailable") from None
     models = sorted({model for worker in workers for model in worker.models})
     return {"status": "ready", "workers": len(workers), "models": models, "redis_ms": round(redis_ms, 2)}
-
-
-@router.get("/metrics", response_class=Response)
-async def metrics(lodestar: Lodestar) -> Response:
-    """The state of the queue and the fleet for Prometheus."""
-    registry = CollectorRegistry()
-    depth = await lodestar.queue.depth()
-    jobs = Gauge("lodestar_jobs", "Open jobs", ["state"], registry=registry)
-    for state, count in depth.items():
-        jobs.labels(state).set(count)
-    workers = await lodestar.queue.workers()
-    Gauge("lodestar_workers", "Workers alive", registry=registry).set(len(workers))
-    rows = Gauge("lodestar_worker_rows", "Network rows in use", ["worker"], registry=registry)
-    cap = Gauge("lodestar_worker_max_rows", "Network rows at most", ["worker"], registry=registry)
-    for card in workers:
-        rows.labels(card.id).set(card.rows)
-        cap.labels(card.id).set(card.max_rows)
-    ping = Gauge("lodestar_redis_ping_seconds", "Round trip to the queue", registry=registry)
-    ping.set(await lodestar.queue.ping() / 1e3)
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -12,12 +14,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
 from app.api.errors import Problem, answer
+from app.logs import REQUEST
+from app.meters import HTTP_REQUESTS, HTTP_SECONDS
+
+log = logging.getLogger("lodestar.access")
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-SAFE = ("GET", "HEAD", "OPTIONS")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+SAFE = METHODS[:3]
 BODILESS = (*SAFE, "DELETE")
 DOCS = ("/docs", "/redoc")
 """FastAPI's own pages; they load their scripts from elsewhere, so the strict policy is not theirs."""
@@ -39,9 +46,12 @@ class Guard:
         request_id = given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
         scope.setdefault("state", {})["request_id"] = request_id
         policy = None if scope["path"].startswith(DOCS) else PAGE_POLICY
+        status = 0
 
         async def send_marked(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -51,13 +61,21 @@ class Guard:
                     headers.setdefault("Content-Security-Policy", policy)
             await send(message)
 
+        began, _ = time.perf_counter(), REQUEST.set(request_id)
+        try:
+            await self._pass_on(scope, receive, send_marked)
+        finally:
+            note(scope, status, time.perf_counter() - began)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or say why not."""
         try:
             self._refuse_other_sites(scope)
             body = await self._body(scope, receive)
         except Problem as problem:
-            await answer(Request(scope), problem)(scope, receive, send_marked)
+            await answer(Request(scope), problem)(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send_marked)
+        await self._app(scope, _replay(body, receive), send)
 
     def _refuse_other_sites(self, scope: Scope) -> None:
         """A page of another site must not use the service behind its user's back. Raises Problem."""
@@ -85,6 +103,20 @@ class Guard:
                 raise Problem(413, f"the body is larger than {self._max_body_bytes} bytes")
             more = message.get("more_body", False)
         return bytes(body)
+
+
+def route_of(scope: Scope) -> str:
+    """The route that a request took, as openapi.json has it: no ids, so that there are few."""
+    return getattr(scope.get("route"), "path", "none")
+
+
+def note(scope: Scope, status: int, seconds: float) -> None:
+    """Count a request, and write it into the log."""
+    route, method = route_of(scope), scope["method"] if scope["method"] in METHODS else "other"
+    HTTP_REQUESTS.labels(method, route, str(status)).inc()
+    HTTP_SECONDS.labels(route).observe(seconds)
+    fields = {"method": method, "path": scope["path"], "status": status, "ms": round(seconds * 1e3, 1)}
+    log.info("%s %s: %d", method, scope["path"], status, extra={"fields": fields})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

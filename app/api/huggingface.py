@@ -10,7 +10,7 @@ from pydantic import Field
 from app.api.catalogue import known_model
 from app.api.deps import Lodestar
 from app.api.foreign import in_words_of, sampler_named, scaled, spec_of
-from app.api.images import PNG, preferred, rendered
+from app.api.images import PICTURE, preferred, rendered
 from app.api.submission import succeeded
 from app.jobs import Asked, Seed
 from guidance import AnyGuidance
@@ -48,7 +48,7 @@ class TextToImage(Asked):
     parameters: Parameters = Parameters()
 
 
-@router.post("/models/{model}", response_class=Response, responses=PNG)
+@router.post("/models/{model}", response_class=Response, responses=PICTURE)
 async def text_to_image(
     asked: TextToImage,
     lodestar: Lodestar,
@@ -60,7 +60,7 @@ async def text_to_image(
     return await _answer(asked, lodestar, request, model, accept)
 
 
-@router.post("/", response_class=Response, responses=PNG)
+@router.post("/", response_class=Response, responses=PICTURE)
 async def text_to_image_of_the_default_model(
     asked: TextToImage, lodestar: Lodestar, request: Request, accept: Annotated[str, Header()] = "*/*"
 ) -> Response:

@@ -18,12 +18,18 @@ from app.storage.png import Format, convert
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-PNG: dict[int | str, Any] = {200: {"content": {"image/png": {}}}}
 MEDIA_TYPES: dict[str, Format] = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+PNG: dict[int | str, Any] = {200: {"content": {"image/png": BYTES}}}
+PICTURE: dict[int | str, Any] = {200: {"content": dict.fromkeys(MEDIA_TYPES, BYTES)}}
 Index = Annotated[int, Path(ge=0, description="the picture's index in `images`")]
 
 
-@router.get("/{id}/images/{k}", response_class=Response, responses=PNG)
+@router.get(
+    "/{id}/images/{k}",
+    response_class=Response,
+    responses=PICTURE | {304: {"description": "As the client has it"}},
+)
 async def get_image(
     lodestar: Lodestar,
     job: Job,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
@@ -27,7 +27,10 @@ class Deleted(BaseModel):
     deleted: Literal[True] = True
 
 
-@router.post("", status_code=202)
+DONE: dict[int | str, Any] = {200: {"model": JobAnswer, "description": "It has ended, or was there before"}}
+
+
+@router.post("", status_code=202, responses=DONE)
 async def create_job(
     spec: JobSpec,
     lodestar: Lodestar,
@@ -40,7 +43,7 @@ async def create_job(
     return await _create(lodestar, request, response, str(ULID()), spec, wait_s, key)
 
 
-@router.put("/{id}", status_code=202)
+@router.put("/{id}", status_code=202, responses=DONE)
 async def put_job(
     id: JobId,
     spec: JobSpec,
@@ -101,7 +104,7 @@ async def get_job(
     return await _answer(lodestar, request, await until_ended(lodestar, record, wait))
 
 
-@router.post("/{id}/cancel", status_code=202)
+@router.post("/{id}/cancel", status_code=202, responses=DONE)
 async def cancel_job(lodestar: Lodestar, request: Request, response: Response, before: Job) -> JobAnswer:
     """End a queued job, or have a running one end before its next step. Repeating it answers 200."""
     record = await lodestar.queue.cancel(before.id)

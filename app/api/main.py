@@ -27,6 +27,7 @@ from app.api import (
     huggingface,
     images,
     jobs,
+    metrics,
     openai,
 )
 from app.api.deps import Service
@@ -96,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
-    own = (jobs, estimate, events, images, batches, comparisons, ballots, exports, catalogue, fleet)
+    own = (jobs, estimate, events, images, batches, comparisons, ballots, exports, catalogue, fleet, metrics)
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
     web.mount(app)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from contextlib import suppress
 
 from fastapi import Request
 from ulid import ULID
 
-from app import init_image
+from app import init_image, tracing
 from app.admission import new_job, resolve
 from app.api.deps import Service
 from app.api.errors import Problem
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus, Resolved
+from app.logs import JOB, REQUEST
 from app.queue.base import IdempotencyConflict, NewJob, QueueFull
 from app.storage.base import init_prefix
 
+log = logging.getLogger(__name__)
 CLIENTS_FAULT = {"invalid_request", "not_finite", "out_of_memory"}
 """Codes of failed jobs that the same request would fail with again."""
 NO_RETRY = {"x-should-retry": "false"}
@@ -56,6 +59,9 @@ async def _enqueue(lodestar: Service, job: NewJob) -> tuple[JobRecord, bool]:
         raise
     if record.id != job.id:
         await lodestar.storage.delete_prefix(init_prefix(job.id))
+    JOB.set(record.id)
+    tracing.annotate(lodestar_job_id=record.id, lodestar_request_id=REQUEST.get() or "")
+    log.info("job %s: %s", record.id, "queued" if created else "was there before")
     return record, created
 
 

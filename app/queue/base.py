@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from app.costs import Cost
-from app.jobs import FailedAttempt, JobError, JobEvent, JobRecord, JobResult, JobStatus, Progress, Resolved
+from app.jobs import (
+    FailedAttempt,
+    JobError,
+    JobEvent,
+    JobRecord,
+    JobResult,
+    JobStatus,
+    Priority,
+    Progress,
+    Resolved,
+)
 from app.queue.outbox import Outbox
 
 Bound = Literal["queue", "model", "client"]
@@ -78,6 +88,8 @@ class Claim:
     resolved: Resolved
     created_at_ms: int
     claimed_at_ms: int
+    traceparent: str = ""
+    """The span of the request that made it (W3C Trace Context); empty where nobody traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,28 @@ class WorkerCard:
     """How long it is busy with the jobs that it holds."""
     costs: Sequence[Cost] = ()
     heartbeat_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The jobs of one model and priority that wait, and for how long the first of them has."""
+
+    model: str
+    priority: Priority
+    waiting: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The queue as those see it who watch over it.
+
+    `ended`: jobs by (status, model) and `takeovers`: leases that ran out by model, both since it began.
+    """
+
+    lines: Sequence[Line]
+    ended: Mapping[tuple[str, str], int]
+    takeovers: Mapping[str, int]
 
 
 Forgotten = tuple[str, int]
@@ -260,6 +294,10 @@ class JobQueue(Protocol):
 
     async def depth(self) -> dict[str, int]:
         """Open jobs per status: queued, running."""
+        ...
+
+    async def census(self) -> Census:
+        """Who waits since when, and what has happened so far."""
         ...
 
     async def ping(self) -> float:

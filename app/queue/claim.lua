@@ -1,6 +1,6 @@
 -- Lease jobs of the best group of these models, worth up to `room` rows, at least one job. The first `loaded` of
 -- the models are at hand; the others' turn comes when those have nothing, or when a job has waited SWAP_MS.
--- {ms until something falls due or -1, {id, attempt, resolved, created, now}, ...}
+-- {ms until something falls due or -1, {id, attempt, resolved, created, now, traceparent}, ...}
 local worker, room, loaded = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 take_back(16)
@@ -65,7 +65,7 @@ local line, taken, out = WAITING .. group.model .. ':' .. group.name, 0, { -1 }
 while true do
   local id = redis.call('ZRANGE', line, 0, 0)[1]
   if not id then break end
-  local rows, resolved, created = fields(id, 'rows', 'resolved', 'created')
+  local rows, resolved, created, traceparent = fields(id, 'rows', 'resolved', 'created', 'traceparent')
   if taken > 0 and taken + rows > room then break end
   taken = taken + rows
   redis.call('ZREM', line, id)
@@ -76,7 +76,7 @@ while true do
   local attempt = redis.call('HINCRBY', JOB .. id, 'attempt', 1)
   move(id, S.QUEUED, S.STARTING)
   tell(id, 'start', '{"attempt":' .. attempt .. '}')
-  out[#out + 1] = { id, attempt, resolved, created, now }
+  out[#out + 1] = { id, attempt, resolved, created, now, traceparent or '' }
 end
 rank(group.model, group.name)
 if suspect then redis.call('HSET', ALONE, worker, suspect) end

@@ -1,7 +1,7 @@
 -- A new job into the line:
 -- {'created', now} | {'known', id} | {'conflict', id} | {'full', seconds, of what} | {'limited', what, seconds}
 local id, digest, idempotency, model, group, client, rows, share, priority, delay_ms, deadline_ms, webhook,
-  resolved, input, tags, metadata, account, limits = unpack(ARGV)
+  resolved, input, tags, metadata, account, limits, traceparent = unpack(ARGV)
 
 local first = idempotency ~= '' and redis.call('GET', IDEMPOTENCY .. idempotency) or id
 local before = fields(first, 'digest')
@@ -29,6 +29,8 @@ if account ~= '' then
 end
 redis.call('ZADD', INDEX, now_us, id)
 redis.call('ZADD', STATUS .. S.QUEUED, now_us, id)
+redis.call('ZADD', LINE .. priority .. ':' .. model, now_us + delay_ms * 1000, id)
+if traceparent ~= '' then redis.call('HSET', JOB .. id, 'traceparent', traceparent) end
 if webhook ~= '' then redis.call('HSET', JOB .. id, 'webhook', webhook) end
 if deadline_ms ~= '' then
   redis.call('HSET', JOB .. id, 'deadline', now + deadline_ms)

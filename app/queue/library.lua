@@ -21,6 +21,9 @@ end
 
 local function move(id, from, to)
   local created = redis.call('ZSCORE', STATUS .. from, id)
+  local model, priority = fields(id, 'model', 'priority')
+  if from == S.QUEUED then redis.call('ZREM', LINE .. priority .. ':' .. model, id) end
+  if to == S.QUEUED then redis.call('ZADD', LINE .. priority .. ':' .. model, now_us, id) end
   redis.call('ZREM', STATUS .. from, id)
   redis.call('ZADD', STATUS .. to, created, id)
   redis.call('HSET', JOB .. id, 'status', to)
@@ -156,6 +159,7 @@ local function close(id, status, data, ...)
   local account = fields(id, 'account')
   if account and redis.call('HINCRBY', OPEN, account, -1) <= 0 then redis.call('HDEL', OPEN, account) end
   count_completion()
+  redis.call('HINCRBY', TALLY, status .. ':' .. model, 1)
   if webhook then redis.call('ZADD', WEBHOOKS, now, id) end
   tell(id, ENDED[status], data)
 end
@@ -193,8 +197,9 @@ local LOST = '{"code":"worker_lost","message":"the worker that ran the job stopp
 local function take_back(limit)
   local late = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, limit)
   for _, id in ipairs(late) do
-    local attempt, max, cancel = fields(id, 'attempt', 'max', 'cancel')
+    local attempt, max, cancel, model = fields(id, 'attempt', 'max', 'cancel', 'model')
     note(id, LOST)
+    redis.call('HINCRBY', TALLY, 'takeover:' .. model, 1)
     if cancel then
       close(id, S.CANCELED)
     elseif tonumber(attempt) >= tonumber(max) then

@@ -19,6 +19,7 @@ from app.jobs import (
     Resolved,
 )
 from app.queue.base import NewJob
+from app.tracing import traceparent
 
 WEIGHTS = {"interactive": 16, "normal": 4, "batch": 1}
 """A priority's share of the service: a job costs its client `cost / weight`."""
@@ -66,6 +67,7 @@ def arguments(job: NewJob) -> list[str | int | float]:
         compact(dict(job.metadata)),
         job.account or "",
         compact(dict(job.limits)),
+        traceparent(),
     ]
 
 

@@ -19,10 +19,12 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 
 from app.jobs import FailedAttempt, JobError, JobEvent, JobRecord, JobResult, JobStatus, Resolved
+from app.meters import QUEUE_SECONDS
 from app.queue import registry
 from app.queue.base import (
     Beat,
     BeatAnswer,
+    Census,
     Claim,
     DeadLetter,
     Forgotten,
@@ -34,6 +36,7 @@ from app.queue.base import (
     QueueFull,
     WorkerCard,
 )
+from app.queue.census import census
 from app.queue.events import Events
 from app.queue.keys import Key, Keys
 from app.queue.listing import page, records, statuses
@@ -257,8 +260,8 @@ class RedisQueue:
             left_s = deadline - time.monotonic()
             if rows or left_s <= 0 or not models:
                 return [
-                    Claim(job_id, attempt, Resolved.model_validate_json(resolved), int(created), now)
-                    for job_id, attempt, resolved, created, now in rows
+                    Claim(job_id, attempt, Resolved.model_validate_json(resolved), int(created), now, parent)
+                    for job_id, attempt, resolved, created, now, parent in rows
                 ]
             pause_s = min(left_s, BLOCK_S) if due_ms < 0 else min(left_s, BLOCK_S, due_ms / 1e3)
             await self._once.blpop(bells, max(0.001, pause_s))
@@ -334,6 +337,10 @@ class RedisQueue:
             queued, running = await pipeline.execute()
         return {"queued": queued, "running": running}
 
+    async def census(self) -> Census:
+        """Who waits since when, and what has happened so far."""
+        return await census(self._redis, self._keys)
+
     async def ping(self) -> float:
         """Round trip in milliseconds."""
         began = time.perf_counter()
@@ -348,4 +355,5 @@ class RedisQueue:
         await self._once.aclose()
 
     async def _run(self, name: str, args: Sequence[str | int | float], client: Any = None) -> Any:
-        return await self._scripts[name]([self._keys.root], args, client)
+        with QUEUE_SECONDS.labels(name).time():
+            return await self._scripts[name]([self._keys.root], args, client)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 WEB = Path(__file__).resolve().parent
@@ -33,4 +33,6 @@ def mount(app: FastAPI) -> None:
         return FileResponse(WEB / "static" / "index.html", headers=FRESH)
 
     for path in SCREENS:
-        app.add_api_route(path, shell, include_in_schema=False, methods=["GET", "HEAD"])
+        documented = path == "/"
+        app.get(path, summary="The page", response_class=HTMLResponse, include_in_schema=documented)(shell)
+        app.head(path, include_in_schema=False)(shell)

@@ -13,7 +13,7 @@ from guidance.qr.symbol import Ecc, Symbol, encode
 class Qr(BaseModel):
     """A payload and how it is drawn. In a resolved request version, mask and module size have values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     data: str = Field(min_length=1, max_length=2953, description="the text that a scanner shall read")
     version: Annotated[int, Field(ge=1, le=40)] | Literal["auto"] = Field(

@@ -26,7 +26,7 @@ options = { delay_s = 0.2 }
 class Serving:
     """`lodestar serve` on a free port; `lines` are what it printed so far."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, **environment: str) -> None:
         self.data_dir = data_dir
         catalogue = data_dir.parent / "models.toml"
         catalogue.write_text(CATALOGUE)
@@ -43,7 +43,7 @@ class Serving:
         self._ended = False
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "app", "serve", "--port", "0", "--data-dir", str(data_dir), *options],
-            env=os.environ | told,
+            env=os.environ | told | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,9 +93,9 @@ class Serving:
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str) -> Iterator[Serving]:
+def serving(data_dir: Path, *options: str, **environment: str) -> Iterator[Serving]:
     """A service for the time of the block; nothing of it is left afterwards."""
-    service = Serving(data_dir, *options)
+    service = Serving(data_dir, *options, **environment)
     try:
         yield service
     finally:

@@ -46,7 +46,7 @@ async def test_nothing_is_left_of_a_deleted_job(redis: Redis, keys: Keys, queue:
     assert await redis.xlen(keys(Key.DEAD)) == 1
     await queue.delete("a")
     await queue.claim("w", MODELS, 1)
-    left = await kinds(redis, keys) - {Key.CLOCK, Key.PACE, Key.LITTER, Key.DEAD}
+    left = await kinds(redis, keys) - {Key.CLOCK, Key.PACE, Key.TALLY, Key.LITTER, Key.DEAD}
     assert left == set()
     assert await redis.xlen(keys(Key.DEAD)) == 0
 
