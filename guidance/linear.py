@@ -15,14 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Strict
 
 from guidance.base import Ask, Conditions, Denoise, Level, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Coefficients = tuple[tuple[float, ...], ...]
+Row = Annotated[tuple[float, ...], Strict(False)]  # JSON has lists alone
+Coefficients = Annotated[tuple[Row, ...], Strict(False)]
 
 NOISE_FLOOR = 1e-4
 """Neighbouring steps' predictions are nearly collinear. Along directions with a singular value below this
