@@ -88,9 +88,15 @@ def _each_source(card: ModelCard, get: Callable[[str, str | None, str | None], s
         for lora in card.loras
     ]
     found["options"] = card.options | {
-        name: get(value, None, None) for name, value in _beside(card) if is_hub_id(value)
+        name: get(*_pinned(value)) for name, value in _beside(card) if is_hub_id(value)
     }
     return card.model_copy(update=found)
+
+
+def _pinned(value: str) -> tuple[str, None, str | None]:
+    """`owner/name@commit` as a repository, no single file of it, and its revision."""
+    source, _, revision = value.partition("@")
+    return source, None, revision or None
 
 
 def _beside(card: ModelCard) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,8 @@ def pull(name: Name, catalogue: Catalogue = None) -> None:
     except hub.CannotPull as error:
         fail(str(error))
     typer.echo(f"{name} is here: {found.source}")
+    if hub.is_hub_id(card.source) and card.revision is None:
+        typer.echo(f'to keep exactly this one, add to its entry: revision = "{Path(found.source).name}"')
 
 
 @models.command()

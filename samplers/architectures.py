@@ -42,6 +42,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "flux.Flux", "flow", "transformer", "flow_euler", embedded_scale=3.5, packed=2
     ),
     "PixArtSigmaPipeline": Architecture("pixart.PixArt", "vp", "transformer", "dpmpp_2m"),
+    "SanaPipeline": Architecture("sana.Sana", "flow", "transformer", "dpmpp_2m"),
     "DiTPipeline": Architecture("dit.DiT", "vp", "transformer"),
     "DDPMPipeline": Architecture(
         "ddpm.Unconditional", sampler="ddpm", extras=frozenset({"grad", "pixels", "unconditional"})

@@ -35,9 +35,10 @@ CARDS: dict[str, SamplerCard] = {
     card.name: card
     for card in (
         SamplerCard("ddim", "DDIM", ("vp",), paper="2010.02502"),
+        SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
         SamplerCard("euler", "Euler", ("vp", "ve"), paper="2206.00364"),
         SamplerCard("euler_a", "Euler ancestral", ("vp", "ve"), stochastic=True, paper="2206.00364"),
-        SamplerCard("dpmpp_2m", "DPM-Solver++ 2M", ("vp", "ve"), order=2, paper="2211.01095"),
+        SamplerCard("dpmpp_2m", "DPM-Solver++ 2M", ("vp", "ve", "flow"), order=2, paper="2211.01095"),
         SamplerCard("unipc", "UniPC", ("vp",), order=2, paper="2302.04867"),
         SamplerCard("heun", "Heun", ("vp", "ve"), order=2, evaluations_per_step=2, paper="2206.00364"),
         SamplerCard(
@@ -52,7 +53,6 @@ CARDS: dict[str, SamplerCard] = {
         SamplerCard("sde", "Euler-Maruyama", ("vp", "ve"), stochastic=True, paper="2503.02819"),
         SamplerCard("ddpm", "DDPM", ("vp",), stochastic=True, paper="2006.11239"),
         SamplerCard("lcm", "Latent consistency", ("vp",), stochastic=True, most_steps=50, paper="2310.04378"),
-        SamplerCard("flow_euler", "Flow Euler", ("flow",), paper="2209.03003"),
     )
 }
 """Wire name -> card."""

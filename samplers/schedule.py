@@ -49,7 +49,9 @@ def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, An
         raise ValueError(
             "the scheduler config asks for dynamic thresholding, which is not supported; set it to false"
         )
-    name = {"vp": scheduler, "flow": "FlowMatchEulerDiscreteScheduler", "ve": "EDMEulerScheduler"}[family]
+    solver = family == "flow" and config.get("use_flow_sigmas")
+    flow = "DPMSolverMultistepScheduler" if solver else "FlowMatchEulerDiscreteScheduler"
+    name = {"vp": scheduler, "flow": flow, "ve": "EDMEulerScheduler"}[family]
     if family == "vp" and config.get("use_flow_sigmas"):
         raise ValueError(
             "the scheduler config has flow sigmas, which a vp model does not; set use_flow_sigmas to false"
@@ -64,6 +66,8 @@ def schedule(scheduler: str, steps: int, family: Family, config: Mapping[str, An
     if config.get("uniform_sigmas"):
         grid["sigmas"] = np.linspace(1, 1 / steps, steps).tolist()
     built.set_timesteps(steps, **grid)
+    if solver:
+        return _flow_of_solver(built)
     indexed = {"DDIMScheduler": _ddim, "DDPMScheduler": _ddpm, "LCMScheduler": _lcm}
     return indexed.get(name, {"vp": _vp, "flow": _flow, "ve": _ve}[family])(built)
 
@@ -150,6 +154,18 @@ def _flow(built: Any) -> Schedule:
         return Level(1 - sigma, sigma, sigma * train)
 
     return Schedule(_chain(levels), init_scale=levels[0].sigma, between=between)
+
+
+def _flow_of_solver(built: Any) -> Schedule:
+    """The grid of a model whose own scheduler is DPM-Solver's; it tells the network whole timesteps."""
+    made = zip(built.sigmas.double().tolist(), [*built.timesteps.tolist(), 0], strict=True)
+    levels = [Level(1 - sigma, sigma, float(timestep)) for sigma, timestep in made]
+
+    def between(sigma_ve: float) -> Level:
+        sigma = sigma_ve / (1 + sigma_ve)
+        return Level(1 - sigma, sigma, sigma * built.config.num_train_timesteps)
+
+    return Schedule(_chain(levels), init_scale=1.0, between=between)
 
 
 def _ve(built: Any) -> Schedule:

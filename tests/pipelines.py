@@ -155,6 +155,50 @@ def pixart() -> Any:
     )
 
 
+def sana() -> Any:
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", "▁", *CHARACTERS])}
+    text = transformers.Gemma2Config(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    return diffusers.SanaPipeline(
+        transformer=diffusers.SanaTransformer2DModel(
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            num_attention_heads=2,
+            attention_head_dim=4,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=4,
+            cross_attention_dim=8,
+            caption_channels=16,
+        ),
+        vae=diffusers.AutoencoderDC(
+            latent_channels=4,
+            attention_head_dim=2,
+            encoder_block_types=("ResBlock", "EfficientViTBlock"),
+            decoder_block_types=("ResBlock", "EfficientViTBlock"),
+            encoder_block_out_channels=(8, 8),
+            decoder_block_out_channels=(8, 8),
+            encoder_qkv_multiscales=((), (5,)),
+            decoder_qkv_multiscales=((), (5,)),
+            encoder_layers_per_block=(1, 1),
+            decoder_layers_per_block=(1, 1),
+            downsample_block_type="conv",
+            upsample_block_type="interpolate",
+            decoder_norm_types="rms_norm",
+            decoder_act_fns="silu",
+            scaling_factor=0.41407,
+        ),
+        text_encoder=transformers.Gemma2Model(text),
+        tokenizer=transformers.GemmaTokenizer(vocab=vocabulary, merges=[]),
+        scheduler=diffusers.DPMSolverMultistepScheduler(
+            use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction"
+        ),
+    )
+
+
 def dit() -> Any:
     return diffusers.DiTPipeline(
         transformer=diffusers.DiTTransformer2DModel(
@@ -193,6 +237,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "flux dev": flux,
     "flux schnell": partial(flux, guidance_embeds=False),
     "pixart": pixart,
+    "sana": sana,
     "dit": dit,
     "ddpm": ddpm,
 }

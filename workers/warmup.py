@@ -14,7 +14,7 @@ from samplers.steps import compile_plan
 def warm_up(model: Model, card: ModelCard) -> Run:
     """One step with the card's defaults: the first of each kind of kernel, and an ask to measure."""
     guidance = card.guidance or CFG.model_validate({})
-    plan = compile_plan(card.sampler, 1, model.family, model.scheduler_config)
-    (empty,) = model.encode([""]).conds
     shape = model.latent_shape(card.width, card.height)
+    plan = compile_plan(card.sampler, 1, model.family, model.schedule_config(shape))
+    (empty,) = model.encode([""]).conds
     return run(plan, guidance, Conditions(empty, empty), Noise(0, shape, batch(guidance), model.device))

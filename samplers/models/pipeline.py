@@ -115,7 +115,9 @@ class PipelineModel:
         )  # fmt: skip
         fuse(pipeline, loras)
         if scheduler:
-            pipeline.scheduler.register_to_config(**scheduler)
+            told = pipeline.scheduler.config.get("_use_default_values", [])  # which `from_config` leaves out
+            usual = [name for name in told if name not in scheduler]
+            pipeline.scheduler.register_to_config(**scheduler, _use_default_values=usual)
         kind = type(getattr(pipeline, part))
         weaker = None if weak is None else load_network(str(weak), None, kind, dtype, device)
         model = cls(name, pipeline, weaker)

@@ -21,8 +21,10 @@ SCHEDULER = "DPMSolverMultistepScheduler"
 
 
 def log_snr(level: Level) -> float:
-    """`lambda`, half the log signal-to-noise ratio; infinite at sigma 0."""
-    return math.log(level.alpha / level.sigma) if level.sigma else math.inf
+    """`lambda`, half the log signal-to-noise ratio; infinite at sigma 0 and, below zero, at alpha 0."""
+    if not level.alpha or not level.sigma:
+        return math.inf if level.alpha else -math.inf
+    return math.log(level.alpha / level.sigma)
 
 
 def table(schedule: Schedule) -> list[Row]:

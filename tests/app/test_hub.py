@@ -70,6 +70,28 @@ def test_a_model_that_is_here_is_its_folder(cache: Path) -> None:
     assert hub.at_hand(ModelCard(id="toy", source="toy")).source == "toy"
 
 
+def test_what_lies_beside_a_model_may_be_pinned(cache: Path) -> None:
+    pinned = store(cache, "owner/control", {"config.json": "{}"})
+    card = ModelCard(id="it", source="toy", options={"controlnet": f"owner/control@{'a' * 40}"})
+    assert hub.at_hand(card).options == {"controlnet": str(pinned)}
+    with pytest.raises(hub.NotHere, match="lodestar models pull it"):
+        hub.at_hand(card.model_copy(update={"options": {"controlnet": f"owner/control@{'b' * 40}"}}))
+
+
+def test_pulling_an_entry_without_a_revision_says_how_to_pin_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {f"{part}/config.json": "{}" for part in ("transformer", "text_encoder_2")}
+    store(cache, "owner/flux", {"model_index.json": json.dumps(INDEX), **parts})
+    entry = '[[models]]\nid = "flux"\nsource = "owner/flux"\npipeline = "FluxPipeline"\n'
+    for revision, told in (("", True), (f'revision = "{"a" * 40}"\n', False)):
+        (cache / "models.toml").write_text(entry + revision)
+        command = ["models", "pull", "flux", "--catalogue", str(cache / "models.toml")]
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code == 0, result.output
+        assert (f'add to its entry: revision = "{"a" * 40}"' in result.output) == told
+
+
 def test_a_model_that_is_here_in_part_says_what_is_missing(cache: Path) -> None:
     store(cache, "owner/flux", {"model_index.json": json.dumps(INDEX), "transformer/config.json": "{}"})
     with pytest.raises(hub.NotHere, match="without text_encoder_2"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample
 from samplers.models.sdxl import StableDiffusionXL
+from samplers.steps import compile_plan
 from tests.pipelines import build
 
 PROMPT = "a red apple, 3d"
@@ -72,6 +74,20 @@ def test_distilled_models_are_sampler_settings(
     )
     assert [nfe.model for nfe in ours.nfe] == [steps]
     assert relative(ours.latents, theirs) < 1e-4
+
+
+def test_an_entry_may_change_what_the_scheduler_leaves_at_its_default(pipeline: Any, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text())
+    del config["timestep_spacing"]
+    path.write_text(json.dumps(config))
+    first = [
+        compile_plan(sampler, 4, "vp", load(tmp_path, scheduler=changes).scheduler_config).levels[0].timestep
+        for sampler in ("euler", "ddim")
+        for changes in ({}, {"timestep_spacing": "trailing"})
+    ]
+    assert first == [999, 999, 751, 999]
 
 
 def test_the_network_is_told_the_size_of_the_picture(model: StableDiffusionXL) -> None:
