@@ -16,11 +16,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoModelForImageClassification, CLIPModel, CLIPTokenizer
+from transformers import AutoModelForImageClassification, CLIPModel, CLIPTokenizer, PreTrainedModel
 
 from training import settings, text
 from training.captions import STYLES, with_article
 from training.data import COLOUR_NAMES, Backgrounds, colour_table
+
+DRAWINGS = {"fluent": "3d"}
+"""Microsoft's colour SVG is its 3D picture drawn again with gradients: at 64 px hardly to be told apart."""
 
 
 @torch.no_grad()
@@ -79,6 +82,19 @@ def retrieval(
     return right / len(asked)
 
 
+@torch.no_grad()
+def verdicts(judge: PreTrainedModel, pictures: Tensor) -> list[str]:
+    """The label that an image classifier gives each picture in 0..1."""
+    votes = judge(pictures * 2 - 1).logits.argmax(1)
+    return [judge.config.id2label[int(vote)] for vote in votes]
+
+
+def agreement(said: list[str], truth: list[str], merged: dict[str, str] | None = None) -> float:
+    """Share of equal labels, those that `merged` gives another name taken by that."""
+    same = merged or {}
+    return float(np.mean([same.get(a, a) == same.get(b, b) for a, b in zip(said, truth, strict=True)]))
+
+
 def border(pictures: Tensor) -> Tensor:
     """Mean border pixel (N, 3) in 0..255."""
     edge = torch.cat([pictures[..., 0], pictures[..., -1], pictures[..., 0, :], pictures[..., -1, :]], -1)
@@ -135,12 +151,18 @@ def main() -> None:
     report["retrieval"] = retrieval(see(scorer, made), forms, names, own["distractors"], draw, reader)
     wanted = colour_table()[torch.tensor([c for _, c in asked])]
     report["background"] = float(((border(made) - wanted).abs() < 40).all(1).float().mean())
-    if (args.runs / "style").is_dir():
-        judge = AutoModelForImageClassification.from_pretrained(args.runs / "style").eval()
-        with torch.no_grad():
-            votes = judge(made * 2 - 1).logits.argmax(1)
-        agreed = [judge.config.id2label[int(v)] == r["style"] for v, (r, _) in zip(votes, asked, strict=True)]
-        report["style"] = float(np.mean(agreed))
+    source = Backgrounds(pictures.pixels, config["data"], 1, pictures.flips)
+    index = torch.tensor([rows.index(r) for r, _ in asked])
+    colour = torch.tensor([c for _, c in asked])
+    real = (source.place(index, colour) + 1) / 2
+    for name, label in (("style", "style"), ("classifier", "subgroup")):
+        if (args.runs / name).is_dir():
+            judge = AutoModelForImageClassification.from_pretrained(args.runs / name).eval()
+            truth = [row[label] for row, _ in asked]
+            for what, shown in ((label, made), (f"{label}_real", real)):
+                report[what] = agreement(verdicts(judge, shown), truth)
+                if label == "style":
+                    report[f"{what}_drawing"] = agreement(verdicts(judge, shown), truth, DRAWINGS)
 
     known = {(row["style"], row["name"]) for row in rows}
     absent = [(s, n) for n in names for s in STYLES if (s, n) not in known]
@@ -154,18 +176,15 @@ def main() -> None:
         see(scorer, drawn), lacking, names, own["distractors"], draw, reader
     )
 
-    source = Backgrounds(pictures.pixels, config["data"], 1, pictures.flips)
-    index = torch.tensor([rows.index(r) for r, _ in asked])
-    colour = torch.tensor([c for _, c in asked])
-    real = see(scorer, (source.place(index, colour) + 1) / 2)
-    report["retrieval_real"] = retrieval(real, forms, names, own["distractors"], draw, reader)
+    felt = see(scorer, real)
+    report["retrieval_real"] = retrieval(felt, forms, names, own["distractors"], draw, reader)
     report["scales"] = {}
     for scale in own["scales"]:
         again = made if scale == own["scale"] else paint(pipe, said, own["steps"], scale)
         fake = see(scorer, again)
         report["scales"][f"{scale:g}"] = {
-            "fd": frechet(real.double().numpy(), fake.double().numpy()),
-            "kid": kernel(real.double().numpy(), fake.double().numpy()),
+            "fd": frechet(felt.double().numpy(), fake.double().numpy()),
+            "kid": kernel(felt.double().numpy(), fake.double().numpy()),
             "saturation": saturation(again),
             "spread": float(fake.std(0).mean()),
         }

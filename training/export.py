@@ -1,4 +1,7 @@
-"""Write the diffusers folder: `python -m training.export [--out models/emoji]`."""
+"""Write the diffusers folder: `python -m training.export [--out models/emoji]`.
+
+With `--start FOLDER` what was trained from there, and the rest as it is there.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,23 @@ def pipeline(runs: Path, config: dict, name: str = "unet.pt") -> StableDiffusion
     )
 
 
+def renewed(start: Path, runs: Path, config: dict) -> StableDiffusionPipeline:
+    """The pipeline of the folder `start` with the networks that were trained on from it."""
+    pipe = StableDiffusionPipeline.from_pretrained(start, safety_checker=None, torch_dtype=torch.float32)
+    if (runs / "vae.pt").exists():
+        pipe.vae = unet.load_vae(runs, "cpu")
+    if (runs / "unet.pt").exists():
+        model, _ = load(runs, config)
+        pipe.unet, pipe.text_encoder = model.unet, model.encoder
+    return pipe
+
+
 def main() -> None:
     out = {"type": Path, "default": settings.HERE.parent / "models/emoji"}
-    args, config = settings.parse(__doc__, ("--out", out))
-    pipe = pipeline(args.runs, config).to(dtype=torch.float16)
+    args, config = settings.parse(__doc__, ("--out", out), settings.START)
+    begun = [args.start] if args.start else []
+    pipe = renewed(args.start, args.runs, config) if begun else pipeline(args.runs, config)
+    pipe.to(dtype=torch.float16)
     part = args.out.with_name(f".{args.out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     pipe.save_pretrained(part, safe_serialization=True)
@@ -53,9 +69,10 @@ def main() -> None:
     if (args.runs / "weak.pt").exists():
         weak: UNet2DConditionModel = load(args.runs, config, "weak.pt")[0].unet
         weak.half().save_pretrained(part / "unet_weak", safe_serialization=True)
-    for name in ("scorer", "classifier", "controlnet_qr"):
-        if (args.runs / name).is_dir():
-            shutil.copytree(args.runs / name, part / name)
+    for name in ("scorer", "classifier", "controlnet_qr", "unet_weak"):
+        found = next((one for one in (part, args.runs, *begun) if (one / name).is_dir()), part)
+        if found is not part:
+            shutil.copytree(found / name, part / name)
     for weights in part.rglob("*.safetensors"):
         weights.chmod(0o644)
     swap(part, args.out)

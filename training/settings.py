@@ -13,11 +13,15 @@ from training.data import Pictures
 HERE = Path(__file__).parent
 
 
-def read(path: Path, device: str) -> dict:
-    """config.toml with the tables of [cpu] or [gpu] laid over it."""
+START = ("--start", {"type": Path, "help": "go on from this diffusers folder's weights, by [refine]"})
+
+
+def read(path: Path, *overlays: str) -> dict:
+    """config.toml with the tables under each of `overlays` laid over it."""
     config = tomllib.loads(path.read_text())
-    for table, values in config.get("gpu" if device.startswith("cuda") else "cpu", {}).items():
-        config[table].update(values)
+    for overlay in overlays:
+        for table, values in config.get(overlay, {}).items():
+            config[table].update(values)
     return config
 
 
@@ -31,7 +35,10 @@ def parse(about: str | None, *extra: tuple[str, dict]) -> tuple[argparse.Namespa
     for flag, options in extra:
         parser.add_argument(flag, **options)
     args = parser.parse_args()
-    return args, read(args.config, args.device)
+    overlays = ["gpu" if args.device.startswith("cuda") else "cpu"]
+    if getattr(args, "start", None):
+        overlays.append("refine")
+    return args, read(args.config, *overlays)
 
 
 def pictures(args: argparse.Namespace, device: str) -> Pictures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTokenizer
@@ -124,12 +124,12 @@ def load_vae(runs: Path, device: str) -> AutoencoderTiny:
 
 
 def main() -> None:
-    args, config = settings.parse(__doc__)
+    args, config = settings.parse(__doc__, settings.START)
     own, device, seed = config["unet"], args.device, config["seed"]
     torch.manual_seed(seed)
     fast = device.startswith("cuda")
     pictures = settings.pictures(args, device)
-    tokenizer = CLIPTokenizer.from_pretrained(args.runs / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained((args.start or args.runs) / "tokenizer")
     table = text.TokenTable(pictures.rows, tokenizer, seed, own["captions"]).to(device)
     coder = load_vae(args.runs, device)
     source = Backgrounds(pictures.pixels, config["data"], seed, pictures.flips)
@@ -144,6 +144,10 @@ def main() -> None:
         build(own, latents.shape[1], latents.shape[2], config["text"]["width"]),
         text.build(config["text"], tokenizer),
     ).to(device, memory_format=torch.channels_last)
+    if args.start:
+        start = StableDiffusionPipeline.from_pretrained(args.start, safety_checker=None)
+        model.unet.load_state_dict(start.unet.state_dict())
+        model.encoder.load_state_dict(start.text_encoder.state_dict())
     average = Average(model, own["gamma"])
     optimiser = torch.optim.AdamW(
         model.parameters(), own["lr"], betas=(0.9, 0.99), weight_decay=0.01, fused=True

@@ -1,4 +1,7 @@
-"""Train the autoencoder: `python -m training.vae`."""
+"""Train the autoencoder: `python -m training.vae`.
+
+With `--start models/emoji` its decoder alone: the latents stay, and with them the UNet's worth.
+"""
 
 from __future__ import annotations
 
@@ -79,20 +82,22 @@ def standardise(vae: AutoencoderTiny, latents: Tensor) -> None:
 
 
 def main() -> None:
-    args, config = settings.parse(__doc__)
+    args, config = settings.parse(__doc__, settings.START)
     torch.manual_seed(config["seed"])
     own, device = config["vae"], args.device
     pictures = settings.pictures(args, device)
     batches = Backgrounds(pictures.pixels, config["data"] | {"flip": 0.5}, config["seed"], pictures.flips)
     model = build(own)
     calm(model)
+    if args.start:
+        model.load_state_dict(AutoencoderTiny.from_pretrained(args.start / "vae").state_dict())
     model = model.to(device, memory_format=torch.channels_last)
     average = Average(model)
     optimiser = torch.optim.AdamW(
         model.parameters(), own["lr"], betas=(0.9, 0.98), weight_decay=1e-3, fused=True
     )
     kept = Checkpoint(args.runs / "vae.pt", model, average, optimiser, device)
-    step, frozen = kept.step, kept.state.get("frozen", False)
+    step, frozen = kept.step, kept.state.get("frozen", args.start is not None)
     model.encoder.requires_grad_(not frozen)
     clock = Clock(own["minutes"] * 60, kept.spent_s)
     for step, bar in clock.steps(kept.step, "vae"):

@@ -71,6 +71,7 @@ def test_the_average_of_a_constant_is_the_constant():
 
 def test_both_machines_have_a_config():
     path = settings.HERE / "config.toml"
-    cpu, gpu = settings.read(path, "cpu"), settings.read(path, "cuda")
+    cpu, gpu = settings.read(path, "cpu"), settings.read(path, "gpu")
     assert (cpu["data"]["size"], gpu["data"]["size"]) == (64, 128)
     assert "gamma" in gpu["unet"]
+    assert settings.read(path, "cpu", "refine")["unet"]["lr"] < cpu["unet"]["lr"]
