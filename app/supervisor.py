@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import httpx
@@ -67,6 +68,7 @@ def serve(settings: Settings, say: Say, insecure: bool = False) -> int:
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
         port = int(listener.getsockname()[1])
+        check_writable(settings.data_dir)
         try:
             url = settings.redis_url or stack.enter_context(embedded_server(settings.data_dir))
         except (NoServer, OSError) as error:
@@ -83,6 +85,19 @@ def serve(settings: Settings, say: Say, insecure: bool = False) -> int:
             )
         tell("queue", "a server of your own" if settings.redis_url else f"embedded, in {settings.data_dir}")
         return asyncio.run(_serve(running, catalogue, listener, tell))
+
+
+def check_writable(data_dir: Path) -> None:
+    """Raise CannotServe, naming the setting, where nothing can be kept."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        raise CannotServe(
+            f"cannot write to the data directory {data_dir}: {error.strerror}. Name one that this user may "
+            "write to: --data-dir DIR, LODESTAR_DATA_DIR=DIR (make serve DATA_DIR=DIR)"
+        ) from error
 
 
 async def _has_keys(settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match
 
 from app.admission import Refused
 from app.faults import explain
@@ -23,6 +23,7 @@ from app.queue.base import Bound, IdempotencyConflict, JobRunning, LimitReached,
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 FULL: dict[Bound, tuple[int, str]] = {
     "queue": (503, "the queue is full"),
     "model": (503, "too many jobs wait for this model"),
@@ -127,11 +128,14 @@ def answer(request: Request, problem: Problem) -> Response:
 
 def methods_at(request: Request) -> list[str]:
     """What may be done at this path. Starlette's own `Allow` knows the first route alone."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def install(app: FastAPI) -> None:

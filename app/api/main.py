@@ -31,6 +31,7 @@ from app.api import (
     openai,
 )
 from app.api.deps import Service
+from app.api.examples import add_examples
 from app.api.guard import Guard
 from app.background import every
 from app.catalogue import load_catalogue
@@ -84,6 +85,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Diffusion sampling in which the guidance method is a per-request choice",
         version=version("lodestar-diffusion"),
         lifespan=lifespan,
+        docs_url=None,  # `app.web` has one whose scripts are its own
+        redoc_url=None,
         responses=errors.documented(),
     )
     errors.install(app)
@@ -108,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             schema = FastAPI.openapi(app)
             _, problem = models_json_schema([(errors.ProblemAnswer, "serialization")], ref_template=REFERENCE)
             schema.setdefault("components", {}).setdefault("schemas", {}).update(problem["$defs"])
+            add_examples(schema)
             if not settings.keys_required:
                 for path in schema["paths"].values():
                     for operation in path.values():

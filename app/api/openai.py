@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
+from anyio import CancelScope
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
@@ -102,7 +103,7 @@ async def generate_images(
             record = await succeeded(lodestar, request, spec, key)
             return await _answer(lodestar, request, asked, record)
         record, _ = await submit(lodestar, spec, None, key)
-    return StreamingResponse(_stream(lodestar, request, asked, record), media_type="text/event-stream")
+    return StreamingResponse(_stream(lodestar, asked, record), media_type="text/event-stream")
 
 
 def _spec(asked: ImageRequest, lodestar: Service) -> JobSpec:
@@ -171,10 +172,21 @@ async def _answer(
     )
 
 
-async def _stream(
-    lodestar: Service, request: Request, asked: ImageRequest, record: JobRecord
-) -> AsyncIterator[str]:
-    """Previews as they come, then each picture; an error, should it come to that, as an event."""
+async def _stream(lodestar: Service, asked: ImageRequest, record: JobRecord) -> AsyncIterator[str]:
+    """Previews as they come, then each picture; an error, should it come to that, as an event.
+
+    A client that hangs up ends the job: it has no other way to its pictures.
+    """
+    try:
+        async for event in _events(lodestar, asked, record):
+            yield event
+    except (asyncio.CancelledError, GeneratorExit):
+        with CancelScope(shield=True):
+            await lodestar.queue.cancel(record.id)
+        raise
+
+
+async def _events(lodestar: Service, asked: ImageRequest, record: JobRecord) -> AsyncIterator[str]:
     events = lodestar.queue.listen(record.id)
     record = await lodestar.queue.get(record.id) or record
     parts = 0

@@ -32,6 +32,10 @@ def mount(app: FastAPI) -> None:
     async def shell() -> FileResponse:
         return FileResponse(WEB / "static" / "index.html", headers=FRESH)
 
+    async def docs() -> FileResponse:
+        return FileResponse(WEB / "static" / "docs.html", headers=FRESH)
+
+    app.get("/docs", include_in_schema=False)(docs)
     for path in SCREENS:
         documented = path == "/"
         app.get(path, summary="The page", response_class=HTMLResponse, include_in_schema=documented)(shell)

@@ -90,3 +90,16 @@ def test_what_cannot_run_is_refused_in_openais_words(
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
     assert {"toy", "slow"} <= {model.id for model in client.models.list()}
+
+
+def test_a_stream_that_nobody_reads_any_more_ends_its_job(service: Serving) -> None:
+    asked = {"prompt": "high", "model": "slow", "steps": 200, "seed": 9, "stream": True, "partial_images": 1}
+    with httpx.Client(base_url=service.url(), trust_env=False, timeout=100) as http:
+        with http.stream("POST", "/v1/images/generations", json=asked) as answer:
+            assert answer.status_code == 200
+            (job,) = [
+                job
+                for job in http.get("/v1/jobs", params={"limit": 1}).json()["data"]
+                if job["resolved"]["seeds"] == [9]
+            ]
+        assert http.get(f"/v1/jobs/{job['id']}", params={"wait": 60}).json()["status"] == "canceled"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import jsonschema
 import pytest
 
 from app.api.main import create_app
@@ -116,3 +117,30 @@ async def test_it_ends_though_a_cancel_is_swallowed(
         await sweeping.wait()
         go_on.set()
     assert not limit.expired()
+
+
+async def test_openapi_shows_by_example(api: httpx.AsyncClient) -> None:
+    """Each body and each answer in JSON has an example, and what an example shows fits the schema."""
+    schema = (await api.get("/openapi.json")).json()
+    without = set[str]()
+    for path, operations in schema["paths"].items():
+        for method, told in operations.items():
+            contents = [told.get("requestBody", {}).get("content", {})]
+            contents += [
+                one.get("content", {}) for at, one in told["responses"].items() if at.startswith("2")
+            ]
+            for content in contents:
+                if (media := content.get("application/json")) is None:
+                    continue
+                if "example" not in media:
+                    without.add(f"{method.upper()} {path}")
+                    continue
+                rule = {**media.get("schema", {}), "components": schema["components"]}
+                jsonschema.Draft202012Validator(rule).validate(media["example"])
+    assert without == {"POST /v1/jobs/{id}/deliveries", "GET /v1/comparisons/{id}/export.{kind}"}
+
+
+async def test_what_is_not_possible_says_what_is(api: httpx.AsyncClient) -> None:
+    refused = await api.patch("/v1/jobs")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+    assert "GET, POST" in refused.json()["detail"]
