@@ -10,7 +10,7 @@ while ARGV[at] do
     redis.call('ZADD', LEASES, 'XX', now + LEASE_MS, id)
     if progress ~= '' then
       if status == S.STARTING then move(id, S.STARTING, S.PROCESSING) end
-      redis.call('HSET', JOB .. id, 'progress', progress)
+      redis.call('HSET', JOB .. id, 'status', S.PROCESSING, 'progress', progress)
       tell(id, 'progress', progress)
     end
     for k = at + 3, at + 1 + 2 * count, 2 do tell(id, ARGV[k], ARGV[k + 1]) end

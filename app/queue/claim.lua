@@ -1,7 +1,7 @@
 -- Lease jobs of the best group of these models, worth up to `room` rows, at least one job. The first `loaded` of
 -- the models are at hand; the others' turn comes when those have nothing, or when a job has waited SWAP_MS.
 -- {ms until something falls due or -1, {id, attempt, resolved, created, now, traceparent}, ...}
-local worker, room, loaded = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local worker, room, loaded = ARGV[1], math.floor(ARGV[2]), tonumber(ARGV[3])
 
 take_back(16)
 expire(64)
@@ -61,23 +61,23 @@ end
 local group, suspect = choose()
 if not group then return { due_ms() } end
 
-local line, taken, out = WAITING .. group.model .. ':' .. group.name, 0, { -1 }
-while true do
-  local id = redis.call('ZRANGE', line, 0, 0)[1]
-  if not id then break end
-  local rows, resolved, created, traceparent = fields(id, 'rows', 'resolved', 'created', 'traceparent')
-  if taken > 0 and taken + rows > room then break end
-  taken = taken + rows
-  redis.call('ZREM', line, id)
-  redis.call('ZREM', DEADLINES, id)
+local line, rows_taken, taken, out = WAITING .. group.model .. ':' .. group.name, 0, {}, { -1 }
+for _, id in ipairs(redis.call('ZRANGE', line, 0, math.max(0, room - 1))) do
+  local rows, resolved, created, attempt, seq, deadline, traceparent =
+    fields(id, 'rows', 'resolved', 'created', 'attempt', 'seq', 'deadline', 'traceparent')
+  if rows_taken > 0 and rows_taken + rows > room then break end
+  rows_taken = rows_taken + rows
+  attempt, seq = attempt + 1, seq + 1
+  if deadline then redis.call('ZREM', DEADLINES, id) end
   redis.call('ZADD', LEASES, now + LEASE_MS, id)
-  redis.call('HINCRBY', HELD, worker, 1)
-  redis.call('HSET', JOB .. id, 'owner', worker, 'started', now)
-  local attempt = redis.call('HINCRBY', JOB .. id, 'attempt', 1)
+  redis.call('HSET', JOB .. id, 'status', S.STARTING, 'owner', worker, 'started', now, 'attempt', attempt, 'seq', seq)
   move(id, S.QUEUED, S.STARTING)
-  tell(id, 'start', '{"attempt":' .. attempt .. '}')
+  hint(id, seq, 'start', '{"attempt":' .. attempt .. '}')
+  taken[#taken + 1] = id
   out[#out + 1] = { id, attempt, resolved, created, now, traceparent or '' }
 end
+redis.call('ZREM', line, unpack(taken))
+redis.call('HINCRBY', HELD, worker, #taken)
 rank(group.model, group.name)
 if suspect then redis.call('HSET', ALONE, worker, suspect) end
 if group.score > tonumber(redis.call('GET', CLOCK) or 0) then redis.call('SET', CLOCK, group.score) end

@@ -17,10 +17,8 @@ class Key(StrEnum):
 
     JOB = "job:"
     """[id] hash: the record."""
-    INDEX = "index"
-    """zset of all ids by time of creation in microseconds."""
     STATUS = "status:"
-    """[status] zset: the ids of that status, by time of creation."""
+    """[status] zset: the ids of that status, by time of creation in microseconds; together, all ids."""
     TAG = "tag:"
     """[tag] zset, likewise."""
     LINE = "line:"

@@ -12,21 +12,27 @@ local function fields(id, ...)
   return unpack(redis.call('HMGET', JOB .. id, ...))
 end
 
--- Count a visible change and hint at it. `data` is JSON and is passed on as it is.
-local function tell(id, kind, data)
-  local seq = redis.call('HINCRBY', JOB .. id, 'seq', 1)
+-- Hint at change number `seq` of a job. `data` is JSON and is passed on as it is.
+local function hint(id, seq, kind, data)
   redis.call('PUBLISH', EVENTS .. id, '{"id":' .. cjson.encode(id) .. ',"seq":' .. seq
     .. ',"type":"' .. kind .. '","data":' .. (data or '{}') .. '}')
 end
 
+-- Count a visible change and hint at it.
+local function tell(id, kind, data)
+  hint(id, redis.call('HINCRBY', JOB .. id, 'seq', 1), kind, data)
+end
+
+-- From the index of one status into that of another; the caller writes it into the record.
 local function move(id, from, to)
   local created = redis.call('ZSCORE', STATUS .. from, id)
-  local model, priority = fields(id, 'model', 'priority')
-  if from == S.QUEUED then redis.call('ZREM', LINE .. priority .. ':' .. model, id) end
-  if to == S.QUEUED then redis.call('ZADD', LINE .. priority .. ':' .. model, now_us, id) end
+  if from == S.QUEUED or to == S.QUEUED then
+    local model, priority = fields(id, 'model', 'priority')
+    redis.call('ZREM', LINE .. priority .. ':' .. model, id)
+    if to == S.QUEUED then redis.call('ZADD', LINE .. priority .. ':' .. model, now_us, id) end
+  end
   redis.call('ZREM', STATUS .. from, id)
   redis.call('ZADD', STATUS .. to, created, id)
-  redis.call('HSET', JOB .. id, 'status', to)
 end
 
 local function open_jobs()
@@ -37,16 +43,21 @@ end
 local function count_open(model, client, change)
   if redis.call('HINCRBY', MODELS, model, change) <= 0 then redis.call('HDEL', MODELS, model) end
   if redis.call('HINCRBY', CLIENTS, client, change) <= 0 then
+    local flows = {}
+    for i, priority in ipairs(PRIORITIES) do flows[i] = priority .. ':' .. client end
     redis.call('HDEL', CLIENTS, client)
-    for _, priority in ipairs(PRIORITIES) do redis.call('HDEL', FAIR, priority .. ':' .. client) end
+    redis.call('HDEL', FAIR, unpack(flows))
   end
 end
 
 -- Which bound keeps one more job out: 'queue', 'model', 'client' or nil.
 local function bound_reached(model, client)
+  local function reached(key, name, most)
+    return most < MAX_QUEUED and tonumber(redis.call('HGET', key, name) or 0) >= most
+  end
   if open_jobs() >= MAX_QUEUED then return 'queue' end
-  if tonumber(redis.call('HGET', MODELS, model) or 0) >= MAX_PER_MODEL then return 'model' end
-  if tonumber(redis.call('HGET', CLIENTS, client) or 0) >= MAX_PER_CLIENT then return 'client' end
+  if reached(MODELS, model, MAX_PER_MODEL) then return 'model' end
+  if reached(CLIENTS, client, MAX_PER_CLIENT) then return 'client' end
 end
 
 -- How long until a tenth of the open jobs will be done, going by the pace of the last windows.
@@ -109,12 +120,14 @@ local function rank(model, group)
   end
 end
 
-local function stand_in_line(id)
-  local model, group, score = fields(id, 'model', 'group', 'score')
+local function stand_in_line(id, model, group, score)
   redis.call('ZADD', WAITING .. model .. ':' .. group, score, id)
-  rank(model, group)
-  redis.call('LPUSH', BELL .. model, 1)
-  redis.call('LTRIM', BELL .. model, 0, 63)
+  redis.call('ZADD', GROUPS .. model, 'LT', score, group)
+  if redis.call('LPUSH', BELL .. model, 1) > 64 then redis.call('LTRIM', BELL .. model, 0, 63) end
+end
+
+local function stand_in_line_again(id)
+  stand_in_line(id, fields(id, 'model', 'group', 'score'))
 end
 
 local function leave_line(id)
@@ -140,39 +153,41 @@ end
 
 -- Leases ---------------------------------------------------------------------------------------------------
 
-local function unlease(id, owner)
+local function unlease(id, owner, group)
   redis.call('ZREM', LEASES, id)
-  redis.call('HDEL', JOB .. id, 'owner')
   if redis.call('HINCRBY', HELD, owner, -1) <= 0 then redis.call('HDEL', HELD, owner) end
-  if redis.call('HGET', ALONE, owner) == id then redis.call('HDEL', ALONE, owner) end
+  if group == 'alone:' .. id then redis.call('HDEL', ALONE, owner) end
 end
 
 -- The only way into a terminal status. Extra arguments are fields to set; `data` goes into the event.
 local function close(id, status, data, ...)
-  local from, owner, client, model, webhook = fields(id, 'status', 'owner', 'client', 'model', 'webhook')
-  if owner then unlease(id, owner) end
-  redis.call('HSET', JOB .. id, 'by', owner or '', 'completed', now, 'expires', now + RESULT_TTL_MS, ...)
-  redis.call('HDEL', JOB .. id, 'cancel')
+  local from, owner, group, client, model, webhook, account, seq =
+    fields(id, 'status', 'owner', 'group', 'client', 'model', 'webhook', 'account', 'seq')
+  if owner then unlease(id, owner, group) end
+  redis.call('HSET', JOB .. id, 'status', status, 'seq', seq + 1, 'by', owner or '', 'completed', now,
+    'expires', now + RESULT_TTL_MS, ...)
+  redis.call('HDEL', JOB .. id, 'owner', 'cancel')
   move(id, from, status)
   redis.call('ZADD', EXPIRY, now + RESULT_TTL_MS, id)
   count_open(model, client, -1)
-  local account = fields(id, 'account')
   if account and redis.call('HINCRBY', OPEN, account, -1) <= 0 then redis.call('HDEL', OPEN, account) end
   count_completion()
   redis.call('HINCRBY', TALLY, status .. ':' .. model, 1)
   if webhook then redis.call('ZADD', WEBHOOKS, now, id) end
-  tell(id, ENDED[status], data)
+  hint(id, seq + 1, ENDED[status], data)
 end
 
 -- Back from a worker into the line. `alone`: from now on it shares a worker with no other job.
 local function requeue(id, delay_ms, alone)
-  local from, owner, deadline = fields(id, 'status', 'owner', 'deadline')
-  unlease(id, owner)
+  local from, owner, deadline, model, group, score =
+    fields(id, 'status', 'owner', 'deadline', 'model', 'group', 'score')
+  unlease(id, owner, group)
+  if alone then group = 'alone:' .. id end
   if deadline then redis.call('ZADD', DEADLINES, deadline, id) end
-  redis.call('HDEL', JOB .. id, 'started', 'progress')
-  if alone then redis.call('HSET', JOB .. id, 'group', 'alone:' .. id) end
+  redis.call('HDEL', JOB .. id, 'owner', 'started', 'progress')
+  redis.call('HSET', JOB .. id, 'status', S.QUEUED, 'group', group)
   move(id, from, S.QUEUED)
-  if delay_ms > 0 then redis.call('ZADD', DELAYED, now + delay_ms, id) else stand_in_line(id) end
+  if delay_ms > 0 then redis.call('ZADD', DELAYED, now + delay_ms, id) else stand_in_line(id, model, group, score) end
   tell(id, 'queued')
 end
 
@@ -215,7 +230,7 @@ end
 local function wake(limit)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, limit)) do
     redis.call('ZREM', DELAYED, id)
-    stand_in_line(id)
+    stand_in_line_again(id)
   end
 end
 
@@ -235,7 +250,6 @@ local function forget(id)
   for _, tag in ipairs(tags and cjson.decode(tags) or {}) do redis.call('ZREM', TAG .. tag, id) end
   if idempotency and redis.call('GET', idempotency) == id then redis.call('DEL', idempotency) end
   if letter then redis.call('XDEL', DEAD, letter) end
-  redis.call('ZREM', INDEX, id)
   redis.call('ZREM', STATUS .. status, id)
   redis.call('ZREM', EXPIRY, id)
   redis.call('ZREM', WEBHOOKS, id)

@@ -35,17 +35,15 @@ async def page(
     """
     bound = None
     if after is not None:
-        bound = await redis.zscore(keys(Key.INDEX), after)
+        bound = await _created(redis, keys, after)
         if bound is None:
             raise ValueError(f"there is no job {after} to list after; it may have been deleted")
     if account is not None:
         indexes = [keys(Key.ACCOUNT, account)]
     elif tag is not None:
         indexes = [keys(Key.TAG, tag)]
-    elif status is not None:
-        indexes = [keys(Key.STATUS, one) for one in set(status)]
     else:
-        indexes = [keys(Key.INDEX)]
+        indexes = [keys(Key.STATUS, one) for one in set(JobStatus if status is None else status)]
     filtered = sum(one is not None for one in (status, tag, account)) > 1
 
     def wanted(one: JobRecord) -> bool:
@@ -61,6 +59,14 @@ async def page(
             break
         bound = ids[-1][1]
     return Page(found[:limit], len(found) > limit)
+
+
+async def _created(redis: Redis, keys: Keys, job_id: str) -> float | None:
+    async with redis.pipeline() as pipeline:  # a transaction: no other index has it meanwhile
+        for status in JobStatus:
+            pipeline.zscore(keys(Key.STATUS, status), job_id)
+        found = cast(list[float | None], await pipeline.execute())
+    return next((score for score in found if score is not None), None)
 
 
 async def _ids(

@@ -35,9 +35,13 @@ STATE_EVENT: dict[JobStatus, EventType] = {
 }
 
 
+SORTED = json.JSONEncoder(sort_keys=True)
+COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def digest(job: NewJob) -> str:
     """Tells two requests apart. Of the request as it came: drawn seeds differ each time."""
-    text = json.dumps([job.input, list(job.tags), dict(job.metadata)], sort_keys=True)
+    text = SORTED.encode([job.input, list(job.tags), dict(job.metadata)])
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -63,17 +67,17 @@ def arguments(job: NewJob) -> list[str | int | float]:
         job.webhook or "",
         job.resolved.model_dump_json(),
         compact(job.input),
-        compact(list(job.tags)),
-        compact(dict(job.metadata)),
+        compact(list(job.tags)) if job.tags else "[]",
+        compact(dict(job.metadata)) if job.metadata else "{}",
         job.account or "",
-        compact(dict(job.limits)),
+        compact(dict(job.limits)) if job.limits else "{}",
         traceparent(),
     ]
 
 
 def compact(value: Any) -> str:
     """JSON without blanks."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return COMPACT.encode(value)
 
 
 def fresh_record(job: NewJob, created_at_ms: int, max_attempts: int) -> JobRecord:

@@ -10,6 +10,7 @@ import asyncio
 import builtins
 import json
 import time
+from asyncio import Future
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
@@ -17,6 +18,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
+from redis.exceptions import NoScriptError
 
 from app.jobs import FailedAttempt, JobError, JobEvent, JobRecord, JobResult, JobStatus, Resolved
 from app.meters import QUEUE_SECONDS
@@ -42,7 +44,8 @@ from app.queue.keys import Key, Keys
 from app.queue.listing import page, records, statuses
 from app.queue.outbox import Outbox
 from app.queue.records import arguments, compact, fresh_record, idempotency, record, state_event
-from app.queue.scripts import script_texts
+from app.queue.roundtrips import Argument, RoundTrips
+from app.queue.scripts import load_scripts
 from app.settings import Settings
 
 BLOCK_S = 5.0
@@ -80,11 +83,12 @@ class RedisQueue:
         self._redis = Redis.from_pool(pool)
         # A claim that is sent twice would lease twice: the lost one waits for its lease to run out instead.
         self._once = Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
+        self._trips = RoundTrips(self._redis)
         self._keys = Keys(prefix)
         self._max_attempts = max_attempts
         self.outbox = Outbox(self._redis, self._keys, self._run)
         self._events = Events(self._once, self._keys, self._now)
-        texts = script_texts(
+        self._scripts = load_scripts(
             LEASE_MS=lease_ms,
             MAX_ATTEMPTS=max_attempts,
             BACKOFF_MS=retry_backoff_ms,
@@ -95,7 +99,6 @@ class RedisQueue:
             MAX_PER_MODEL=max_queued_per_model or max_queued,
             MAX_PER_CLIENT=max_queued_per_client or max_queued,
         )
-        self._scripts = {name: self._redis.register_script(text) for name, text in texts.items()}
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -125,13 +128,10 @@ class RedisQueue:
     async def enqueue_many(
         self, jobs: Sequence[NewJob]
     ) -> builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict]:
-        """Queue many in one round trip; each has its own answer, those refused an exception."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for job in jobs:
-                await self._run("enqueue", arguments(job), pipeline)
-            answers: builtins.list[Any] = await pipeline.execute()
+        """Queue many; each has its own answer, those refused an exception."""
+        answers = [self._run("enqueue", arguments(job)) for job in jobs]
         outcomes: builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict] = []
-        for job, answer in zip(jobs, answers, strict=True):
+        for job, answer in zip(jobs, await asyncio.gather(*answers), strict=True):
             try:
                 outcomes.append(await self._enqueued(job, answer))
             except (QueueFull, IdempotencyConflict) as refusal:
@@ -160,7 +160,7 @@ class RedisQueue:
     async def get(self, job_id: str) -> JobRecord | None:
         """The record. A `listen` that began before it hears of every later change."""
         await self._events.settled(job_id)
-        fields = cast(dict[str, str], await self._redis.hgetall(self._keys(Key.JOB, job_id)))
+        fields = cast(dict[str, str], await self._trips.ask("HGETALL", self._keys(Key.JOB, job_id)))
         return record(job_id, fields) if fields else None
 
     async def get_many(self, job_ids: Sequence[str]) -> builtins.list[JobRecord | None]:
@@ -256,7 +256,7 @@ class RedisQueue:
         deadline = time.monotonic() + wait_s
         bells = [self._keys(Key.BELL, model) for model in models]
         while True:
-            due_ms, *rows = await self._run("claim", [worker, cost, len(near), *near, *far], self._once)
+            due_ms, *rows = await self._claim([worker, cost, len(near), *near, *far])
             left_s = deadline - time.monotonic()
             if rows or left_s <= 0 or not models:
                 return [
@@ -351,9 +351,19 @@ class RedisQueue:
     async def close(self) -> None:
         """End all listeners and connections."""
         await self._events.close()
+        await self._trips.close()
         await self._redis.aclose()
         await self._once.aclose()
 
-    async def _run(self, name: str, args: Sequence[str | int | float], client: Any = None) -> Any:
-        with QUEUE_SECONDS.labels(name).time():
-            return await self._scripts[name]([self._keys.root], args, client)
+    def _run(self, name: str, args: Sequence[Argument]) -> Future[Any]:
+        return self._trips.run(self._scripts[name], self._keys.root, args)
+
+    async def _claim(self, args: Sequence[Argument]) -> Any:
+        """Run `claim`, never twice."""
+        script, step = self._scripts["claim"], (len(args), *args)
+        with QUEUE_SECONDS.labels("claim").time():
+            try:
+                (answer,) = await self._once.evalsha(script.sha, 1, self._keys.root, *step)
+            except NoScriptError:
+                (answer,) = await self._once.eval(script.text, 1, self._keys.root, *step)
+            return answer

@@ -13,11 +13,11 @@ if over then return over end
 if letter then redis.call('XDEL', DEAD, letter) end
 redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter', 'deadline',
   'tries')
-redis.call('HSET', JOB .. id, 'max', attempt + MAX_ATTEMPTS, 'score', fair_score(client, priority, model, tonumber(share)))
+redis.call('HSET', JOB .. id, 'status', S.QUEUED, 'max', attempt + MAX_ATTEMPTS, 'score', fair_score(client, priority, model, tonumber(share)))
 redis.call('ZREM', EXPIRY, id)
 redis.call('ZREM', WEBHOOKS, id)
 count_open(model, client, 1)
 move(id, status, S.QUEUED)
-stand_in_line(id)
+stand_in_line_again(id)
 tell(id, 'queued')
 return { 'ok' }
