@@ -13,9 +13,9 @@ import time
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field
-from redis.asyncio import Redis
 
 from app.jobs import Wire
+from app.queue.connection import connect
 from app.queue.keys import Key, Keys
 from app.settings import Settings
 
@@ -54,7 +54,7 @@ class KeyStore:
     """All keys of one service."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._redis = Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=3)
+        self._redis = connect(url, prefix)
         self._hash = Keys(prefix)(Key.API_KEYS)
 
     @classmethod

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.connection import parse_url
+
+from app.queue.connection import Address
 
 
 class Settings(BaseSettings):
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_redis_url(cls, url: str | None) -> str | None:
         if url:
-            parse_url(url)  # ValueError says which schemes there are
+            Address.parse(url)
         return url
 
     @field_validator("webhook_secret")

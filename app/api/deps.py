@@ -1,4 +1,8 @@
-"""What the endpoints share: the parts of the running service, and the checked pieces of a request."""
+"""What the endpoints share: the parts of the running service, and the checked pieces of a request.
+
+Every level of dependencies costs a request as much as its work in the queue, and a plain function a thread:
+there are few, and they are coroutines.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import Depends, Header, Path, Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from pydantic import BeforeValidator
 from ulid import ULID
 
 from app.api.errors import Problem, not_found
@@ -67,36 +73,39 @@ def pixel_steps(ran: Resolved) -> int:
     return ran.width * ran.height * ran.steps * len(ran.seeds)
 
 
-BEARER = HTTPBearer(
-    auto_error=False,
-    description="A key of `lodestar keys create`; not asked for while only this machine reaches it.",
-)
-
-
-def open_service(request: Request) -> Service:
+async def open_service(request: Request) -> Service:
     """The service, for what everybody may see."""
     return request.app.state.service
 
 
-async def service(
-    request: Request,
-    _: Annotated[object, Security(BEARER)],
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Service:
+class KeyCheck(SecurityBase):
     """The service as the caller's key has it. 401 without a key where one is needed, 403 where it may not."""
-    lodestar = open_service(request)
-    if not lodestar.settings.keys_required:
-        return lodestar
-    key = await lodestar.keys.find(token(authorization))
-    if key is None:
-        detail = "send an API key: `Authorization: Bearer lds_...`; `lodestar keys create` makes one"
-        raise Problem(401, detail, code="invalid_api_key", headers={"WWW-Authenticate": CHALLENGE})
-    scope = "metrics" if request.url.path == "/metrics" else "read" if request.method == "GET" else "write"
-    if not {scope, "admin"} & set(key.scopes):
-        raise Problem(403, f"this key may not do that: it lacks the scope {scope!r}", code="scope_missing")
-    return replace(lodestar, key=key)
+
+    def __init__(self) -> None:
+        self.scheme_name = "HTTPBearer"
+        self.model = HTTPBearer(
+            description="A key of `lodestar keys create`; not asked for while only this machine reaches it."
+        )
+
+    async def __call__(self, request: Request) -> Service:
+        lodestar: Service = request.app.state.service
+        if not lodestar.settings.keys_required:
+            return lodestar
+        key = await lodestar.keys.find(token(request.headers.get("authorization")))
+        if key is None:
+            detail = "send an API key: `Authorization: Bearer lds_...`; `lodestar keys create` makes one"
+            raise Problem(401, detail, code="invalid_api_key", headers={"WWW-Authenticate": CHALLENGE})
+        scope = (
+            "metrics" if request.url.path == "/metrics" else "read" if request.method == "GET" else "write"
+        )
+        if not {scope, "admin"} & set(key.scopes):
+            raise Problem(
+                403, f"this key may not do that: it lacks the scope {scope!r}", code="scope_missing"
+            )
+        return replace(lodestar, key=key)
 
 
+service = KeyCheck()
 CHALLENGE = 'Bearer realm="lodestar", Basic realm="lodestar", charset="UTF-8"'
 
 
@@ -119,7 +128,9 @@ Lodestar = Annotated[Service, Depends(service)]
 OpenLodestar = Annotated[Service, Depends(open_service)]
 
 
-def job_id(request: Request, id: Annotated[str, Path(max_length=64, description="a ULID or UUID")]) -> str:
+async def job_id(
+    request: Request, id: Annotated[str, Path(max_length=64, description="a ULID or UUID")]
+) -> str:
     """The id as it is kept: ULIDs in capitals, UUIDs with hyphens. For anything else 404, or 422 to a PUT."""
     try:
         return str(ULID.from_str(id)) if len(id) == 26 else str(UUID(id))
@@ -144,14 +155,12 @@ async def job(lodestar: Lodestar, id: JobId) -> JobRecord:
 Job = Annotated[JobRecord, Depends(job)]
 
 
-def prefer_wait(
-    prefer: Annotated[str | None, Header(description="wait=30 waits so many seconds")] = None,
-) -> float:
+def prefer_wait(prefer: str) -> float:
     """Seconds to wait for the result, from `Prefer: wait=30` (RFC 7240); 0 without one.
 
     Other preferences are ignored, as the RFC has it; a wait that says no number of seconds is refused.
     """
-    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([^\s,;\"]*)", prefer or "")
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([^\s,;\"]*)", prefer)
     if match is None:
         return 0.0
     if not re.fullmatch(r"[0-9]{1,6}", match[1]):
@@ -159,16 +168,20 @@ def prefer_wait(
     return min(float(match[1]), MAX_WAIT_S)
 
 
-PreferWait = Annotated[float, Depends(prefer_wait)]
-
-
-def idempotency_key(
-    idempotency_key: Annotated[str | None, Header(description="kept for 24 hours")] = None,
-) -> str | None:
+def idempotency_key(key: str) -> str:
     """`Idempotency-Key`, 1 to 255 printable characters."""
-    if idempotency_key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", idempotency_key):
+    if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
         raise Problem(400, "Idempotency-Key must be 1 to 255 printable characters without blanks")
-    return idempotency_key
+    return key
 
 
-IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+PreferWait = Annotated[
+    float,
+    BeforeValidator(prefer_wait, json_schema_input_type=str),
+    Header(alias="Prefer", description="wait=30 waits so many seconds"),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    BeforeValidator(idempotency_key),
+    Header(alias="Idempotency-Key", description="kept for 24 hours"),
+]

@@ -36,8 +36,8 @@ async def create_job(
     lodestar: Lodestar,
     request: Request,
     response: Response,
-    wait_s: PreferWait,
-    key: IdempotencyKey,
+    wait_s: PreferWait = 0.0,
+    key: IdempotencyKey = None,
 ) -> JobAnswer:
     """Queue a job. With `Prefer: wait=30`, answer 200 and the result if it is there in time."""
     return await _create(lodestar, request, response, str(ULID()), spec, wait_s, key)
@@ -50,7 +50,7 @@ async def put_job(
     lodestar: Lodestar,
     request: Request,
     response: Response,
-    wait_s: PreferWait,
+    wait_s: PreferWait = 0.0,
 ) -> JobAnswer:
     """Queue a job under the client's own id (a ULID or UUID); repeating it changes nothing."""
     return await _create(lodestar, request, response, id, spec, wait_s)

@@ -94,7 +94,7 @@ STREAMED: dict[int | str, Any] = {
 
 @router.post("/generations", response_model=ImagesAnswer, responses=STREAMED)
 async def generate_images(
-    asked: ImageRequest, lodestar: Lodestar, request: Request, key: IdempotencyKey
+    asked: ImageRequest, lodestar: Lodestar, request: Request, key: IdempotencyKey = None
 ) -> ImagesAnswer | StreamingResponse:
     """Make pictures and wait for them, as OpenAI clients do. With `stream`, previews come first."""
     with in_words_of(NAMES | ({"steps": "num_inference_steps"} if asked.num_inference_steps else {})):

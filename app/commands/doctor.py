@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import redis
 import typer
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.exceptions import NoPermissionError, RedisError
 
 from app.catalogue import load_catalogue
 from app.console import Catalogue, DataDir, Redis, read_settings
+from app.queue.connection import connect
 from app.queue.embedded import MIN_VERSION, NoServer, answers, server_binary, socket_path
 from app.settings import Settings
 from app.storage.local import LocalStorage
@@ -51,15 +50,11 @@ def queue(settings: Settings) -> Iterator[Finding]:
         except NoServer as error:
             yield Finding("queue", False, str(error))
         return
-    with redis.Redis.from_url(settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=3) as client:
-        try:
-            told = client.info("server")
-            version = str(told.get("valkey_version") or told.get("redis_version"))
-            policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-            written = client.config_get("appendonly").get("appendonly", "yes")
-        except redis.RedisError as error:
-            yield Finding("queue", False, f"no answer from the server named by --redis-url: {error}")
-            return
+    try:
+        version, policy, written = asyncio.run(_ask_server(settings.redis_url, settings.redis_prefix))
+    except (RedisError, OSError) as error:
+        yield Finding("queue", False, f"no answer from the server named by --redis-url: {error}")
+        return
     fit = int(version.partition(".")[0]) >= MIN_VERSION
     yield Finding("queue", fit, f"version {version}" + ("" if fit else f"; use {MIN_VERSION} or newer"))
     if policy != "noeviction":
@@ -68,6 +63,18 @@ def queue(settings: Settings) -> Iterator[Finding]:
         )
     if written != "yes":
         yield Finding("queue", False, "a restart of it loses jobs: CONFIG SET appendonly yes")
+
+
+async def _ask_server(url: str, prefix: str) -> tuple[str, str, str]:
+    """Its version, maxmemory-policy and appendonly; it need not tell us the last two."""
+    async with connect(url, prefix, repeats=False) as client:
+        told = await client.info("server")
+        version = str(told.get("valkey_version") or told.get("redis_version"))
+        try:
+            found = await client.config_get("maxmemory-policy", "appendonly")
+        except NoPermissionError:
+            found = {}
+        return version, found.get("maxmemory-policy", "noeviction"), found.get("appendonly", "yes")
 
 
 def storage(settings: Settings) -> Iterator[Finding]:

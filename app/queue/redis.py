@@ -14,9 +14,6 @@ from asyncio import Future
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
@@ -39,6 +36,7 @@ from app.queue.base import (
     WorkerCard,
 )
 from app.queue.census import census
+from app.queue.connection import SOCKET_S, connect
 from app.queue.events import Events
 from app.queue.keys import Key, Keys
 from app.queue.listing import page, records, statuses
@@ -50,12 +48,10 @@ from app.settings import Settings
 
 BLOCK_S = 5.0
 """The longest that one command waits at the server; below SOCKET_S, or the client would give up first."""
-SOCKET_S = 10.0
-CONNECTIONS = 64
 
 
 class RedisQueue:
-    """A `JobQueue`. `url`: redis://, rediss:// or unix://. All keys begin with `{prefix}`."""
+    """A `JobQueue`. `url`: see `app.queue.connection`. All keys begin with `{prefix}`."""
 
     def __init__(
         self,
@@ -72,17 +68,9 @@ class RedisQueue:
         max_queued_per_model: int | None = None,
         max_queued_per_client: int | None = None,
     ) -> None:
-        timeouts: dict[str, Any] = {
-            "socket_timeout": SOCKET_S,
-            "socket_connect_timeout": 3,
-            "health_check_interval": 15,
-        }
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=CONNECTIONS, timeout=SOCKET_S, decode_responses=True, **timeouts
-        )
-        self._redis = Redis.from_pool(pool)
+        self._redis = connect(url, prefix)
         # A claim that is sent twice would lease twice: the lost one waits for its lease to run out instead.
-        self._once = Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
+        self._once = connect(url, prefix, repeats=False)
         self._trips = RoundTrips(self._redis)
         self._keys = Keys(prefix)
         self._max_attempts = max_attempts
