@@ -74,7 +74,7 @@ async def _ask_server(url: str, prefix: str) -> tuple[str, str, str]:
             found = await client.config_get("maxmemory-policy", "appendonly")
         except NoPermissionError:
             found = {}
-        return version, found.get("maxmemory-policy", "noeviction"), found.get("appendonly", "yes")
+        return version, found.get("maxmemory-policy") or "noeviction", found.get("appendonly") or "yes"
 
 
 def storage(settings: Settings) -> Iterator[Finding]:
