@@ -71,7 +71,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     if strength is None and spec.init_image is not None and spec.edit is None:
         strength = usual_strength(spec.mask is not None)
     refusals = [
-        *_prompts(spec, settings),
+        *_prompts(spec, card, settings),
         *_seeds(spec, settings),
         *_webhook(spec, settings),
         *(_size(card, width, height, settings) if spec.qr is None else wrong),
@@ -162,7 +162,7 @@ def _webhook(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
         yield Refusal("/webhook", problem)
 
 
-def _prompts(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
+def _prompts(spec: JobSpec, card: ModelCard, settings: Settings) -> Iterable[Refusal]:
     prompts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt}
     if spec.edit is not None:
         prompts["edit/source_prompt"] = spec.edit.source_prompt
@@ -171,6 +171,13 @@ def _prompts(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:
         if length > settings.max_prompt_chars:
             detail = f"{name} has {length} characters; at most {settings.max_prompt_chars} are allowed"
             yield Refusal(f"/{name}", detail, {"maxLength": settings.max_prompt_chars})
+        elif card.labels is not None:
+            try:
+                card.labels.number(prompt)
+            except ValueError as error:
+                close = difflib.get_close_matches(prompt, card.labels.names, 5)
+                allowed = close or {"minimum": 0, "maximum": card.labels.count - 1}
+                yield Refusal(f"/{name}", str(error), allowed)
 
 
 def _classes(spec: JobSpec, guidance: Guidance) -> Iterable[Refusal]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from guidance import AnyGuidance
 from guidance.cfg import CFG
-from samplers.architectures import architecture, read_layout
+from samplers.architectures import Labels, architecture, read_labels, read_layout
 from samplers.cards import CARDS, Family, embedded_problems, problems
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +58,9 @@ class ModelCard(BaseModel):
     )
     loras: list[Lora] = Field(default_factory=list[Lora])
     extras: frozenset[str] = Field(frozenset({"grad"}), description="weak, classifier, controlnet, grad")
+    labels: Labels | None = Field(
+        None, exclude=True, description="the classes that its prompts name, from the model's own files"
+    )
     options: dict[str, Any] = Field(default_factory=dict[str, Any], description="passed to the adapter")
 
     def load_options(self, dtype: str = "auto", device: str = "auto") -> dict[str, Any]:
@@ -116,11 +119,25 @@ def _complete(card: ModelCard, base: Path) -> ModelCard:
     if pipeline is not None:
         known = architecture(pipeline)
         found |= {"pipeline": pipeline, "family": known.family, "extras": extras | known.extras}
+        if known.labelled and card.labels is None:
+            found["labels"] = _labels(card, folder)
         if card.embedded_scale is None and "embedded" in found["extras"]:
             found["embedded_scale"] = known.embedded_scale
         if "sampler" not in card.model_fields_set:
             found["sampler"] = known.sampler
     return _consistent(card.model_copy(update=found))
+
+
+def _labels(card: ModelCard, folder: Path) -> Labels | None:
+    """What a folder says, or the hub's cache on this machine; None where the model is not here."""
+    if not (folder / "model_index.json").is_file():
+        from huggingface_hub import try_to_load_from_cache
+
+        index = try_to_load_from_cache(card.source, "model_index.json", revision=card.revision)
+        if not isinstance(index, str):
+            return None
+        folder = Path(index).parent
+    return read_labels(folder)
 
 
 def _consistent(card: ModelCard) -> ModelCard:

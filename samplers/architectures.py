@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Architecture:
     extras: frozenset[str] = frozenset({"grad"})
     embedded_scale: float | None = None
     """What a network with a guidance scale built in is told where nobody says."""
+    labelled: bool = False
+    """Its prompts are the names of classes."""
     packed: int = 1
     """Cells that the pipeline packs into one, in each direction, before the network sees them."""
 
@@ -43,7 +46,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "PixArtSigmaPipeline": Architecture("pixart.PixArt", "vp", "transformer", "dpmpp_2m"),
     "SanaPipeline": Architecture("sana.Sana", "flow", "transformer", "dpmpp_2m"),
-    "DiTPipeline": Architecture("dit.DiT", "vp", "transformer"),
+    "DiTPipeline": Architecture("dit.DiT", "vp", "transformer", labelled=True),
     "DDPMPipeline": Architecture(
         "ddpm.Unconditional", sampler="ddpm", extras=frozenset({"grad", "pixels", "unconditional"})
     ),
@@ -68,6 +71,39 @@ def parts_of(index: Mapping[str, Any], without: Collection[str] = ()) -> dict[st
     """The parts that a `model_index.json` names, but those `without`: name -> (library, class)."""
     named = {name: kind for name, kind in index.items() if isinstance(kind, list) and kind[0]}
     return {name: (kind[0], kind[1]) for name, kind in named.items() if name not in UNUSED | set(without)}
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The classes of a class-conditional model; a prompt is the name of one, or its number below `count`."""
+
+    names: Mapping[str, int]
+    count: int
+
+    def number(self, label: str) -> int:
+        """The class of this name or number; `count` (none) of the empty one. ValueError if there is none."""
+        label = label.strip()
+        if not label:
+            return self.count
+        if label.isdecimal() and int(label) < self.count:
+            return int(label)
+        if label in self.names:
+            return self.names[label]
+        close = difflib.get_close_matches(label, self.names, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"a prompt of this model is the name of a class, or its number below {self.count}; there is no "
+            f"class {label!r}{hint}"
+        )
+
+
+def read_labels(folder: Path, part: str = "transformer") -> Labels:
+    """The labels that a diffusers folder names, several of them for a class where commas part them."""
+    named: dict[str, str] = json.loads((folder / "model_index.json").read_text()).get("id2label") or {}
+    names = {label.strip(): int(i) for i, labels in named.items() for label in labels.split(",")}
+    config = folder / part / "config.json"
+    known = json.loads(config.read_text()) if config.is_file() else {}
+    return Labels(names, known.get("num_embeds_ada_norm") or len(named))
 
 
 @dataclass(frozen=True, slots=True)

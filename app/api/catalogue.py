@@ -68,8 +68,10 @@ async def list_models(lodestar: Lodestar) -> Listed:
 
 @router.get("/models/{id}")
 async def get_model(lodestar: Lodestar, id: str) -> dict[str, Any]:
-    """One model, with the methods and samplers it takes."""
-    return _model(known_model(lodestar.catalogue, id))
+    """One model, with the methods and samplers it takes, and the labels where its prompts are classes."""
+    card = known_model(lodestar.catalogue, id)
+    labels = {} if card.labels is None else {"labels": dict(card.labels.names)}
+    return _model(card) | labels
 
 
 def known_model(catalogue: Catalogue, id: str) -> ModelCard:

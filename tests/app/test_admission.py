@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +12,56 @@ from app.admission import Refused, resolve
 from app.catalogue import Catalogue, load_catalogue
 from app.jobs import JobSpec
 from app.settings import Settings
+from guidance.gfcg import GFCG
 
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
     return load_catalogue(Path("models/hub.toml"))
+
+
+@pytest.fixture
+def dit(tmp_path: Path) -> Catalogue:
+    """A class-conditional model's JSON, which is all that is read of it here."""
+    index = {"_class_name": "DiTPipeline", "id2label": {"0": "tench, Tinca tinca", "1": "goldfish"}}
+    configs = {"transformer": {"num_embeds_ada_norm": 1000, "patch_size": 2}, "vae": {}}
+    for part, config in configs.items():
+        (tmp_path / "dit" / part).mkdir(parents=True)
+        (tmp_path / "dit" / part / "config.json").write_text(json.dumps(config))
+    (tmp_path / "dit" / "model_index.json").write_text(json.dumps(index))
+    entry = '[[models]]\nid = "dit"\nsource = "dit"\nextras = ["classifier"]\nmin_size_px = 8\n'
+    (tmp_path / "models.toml").write_text(entry)
+    return load_catalogue(tmp_path / "models.toml")
+
+
+@pytest.mark.parametrize("prompt", ["goldfish", "Tinca tinca", "999", " 7 "])
+def test_a_class_is_a_name_or_a_number(dit: Catalogue, prompt: str) -> None:
+    assert resolve(JobSpec(prompt=prompt), dit, Settings()).prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "says", "allowed"),
+    [
+        ({"prompt": "goldfisch"}, "/prompt", "no class 'goldfisch'; did you mean 'goldfish'?", ["goldfish"]),
+        ({"prompt": "1000"}, "/prompt", "its number below 1000", {"minimum": 0, "maximum": 999}),
+        ({"negative_prompt": "blurry"}, "/negative_prompt", "no class 'blurry'", None),
+        (
+            {"classes": ["tench", "tensh"], "guidance": GFCG()},
+            "/classes/1",
+            "did you mean 'tench'?",
+            ["tench"],
+        ),
+    ],
+)
+def test_what_is_no_class_is_refused_with_what_is_near(
+    dit: Catalogue, changes: dict[str, Any], pointer: str, says: str, allowed: Any
+) -> None:
+    with pytest.raises(Refused) as caught:
+        resolve(JobSpec.model_validate({"prompt": "goldfish", **changes}), dit, Settings())
+    (refusal,) = caught.value.refusals
+    assert refusal.pointer == pointer
+    assert says in refusal.detail
+    assert allowed is None or refusal.allowed == allowed
 
 
 @pytest.mark.parametrize(("asked", "told"), [(None, 3.5), (7.0, 7.0), (0.0, 0.0)])
