@@ -118,6 +118,7 @@ def generate(
     embedded_scale: Annotated[
         float | None, typer.Option(help="what a model with a guidance scale built in is told")
     ] = None,
+    clip_skip: Annotated[int | None, typer.Option(help="last layers of CLIP to leave out")] = None,
     sampler: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
     steps: int | None = None,
     seed: Annotated[list[int] | None, typer.Option(help="one picture per seed; may be repeated")] = None,
@@ -151,6 +152,7 @@ def generate(
         fail(f"there is no directory {output.parent}")
     asked = {
         "prompt": prompt, "negative_prompt": negative, "model": model, "sampler": sampler, "steps": steps,
+        "clip_skip": clip_skip,
         "embedded_scale": embedded_scale, "seeds": seed or None, "n": n, "width": width, "height": height,
         "guidance": guidance_of(guidance, scale, set_ or []), "classes": class_ or None, "strength": strength,
         "init_image": None if init_image is None else base64_of(init_image),

@@ -23,6 +23,7 @@ from guidance.qr.request import Qr, picture_module_px
 from guidance.srpg import SRPG
 from samplers.cards import (
     CARDS,
+    clip_problems,
     embedded_problems,
     inversion_problems,
     problems,
@@ -100,6 +101,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     refusals += [
         Refusal("/embedded_scale", problem) for problem in embedded_problems(spec.embedded_scale, card.extras)
     ]
+    refusals += [Refusal("/clip_skip", one) for one in clip_problems(spec.clip_skip, card.extras)]
     refusals += [Refusal("/qr", problem) for problem in qr_problems(guidance, spec.qr is not None)]
     refusals += _classes(spec, guidance)
     refusals += _picture(spec, guidance, steps, strength)
@@ -123,6 +125,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         sampler=sampler,
         guidance=guidance,
         embedded_scale=card.embedded_scale if spec.embedded_scale is None else spec.embedded_scale,
+        clip_skip=card.options.get("clip_skip") if spec.clip_skip is None else spec.clip_skip,
         metrics=spec.metrics,
         preview_every=spec.preview_every,
         priority=spec.priority,

@@ -117,6 +117,7 @@ class JobFields(TypedDict, total=False):
     steps: int
     sampler: str
     embedded_scale: float
+    clip_skip: int
     guidance: Mapping[str, Any] | Guidance
     metrics: list[str]
     preview_every: int

@@ -149,6 +149,7 @@ def _sampled(model: Any, spec: Resolved, png: bytes | None, mask_png: bytes | No
     picture = None if png is None else Image.open(BytesIO(png))
     how: dict[str, Any] = {"guidance": spec.guidance, "sampler": spec.sampler, "steps": spec.steps}
     how |= {"negative_prompt": spec.negative_prompt, "embedded_scale": spec.embedded_scale}
+    how |= {"clip_skip": spec.clip_skip}
     if picture is not None and spec.edit is not None:
         return edit(model, picture, spec.edit.source_prompt, spec.prompt, **how)
     if spec.qr is not None:

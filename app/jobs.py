@@ -115,6 +115,9 @@ class JobSpec(Asked):
         le=100,
         description="what a model with a guidance scale built in (FLUX.1-dev) is told, beside guidance",
     )
+    clip_skip: int | None = Field(
+        None, ge=0, le=22, description="last layers of CLIP that are left out, as diffusers counts them"
+    )
     metrics: list[str] = Field(default_factory=lambda: ["basic"], max_length=20)
     preview_every: int = Field(0, ge=0, description="a preview each so many steps; 0 for none")
     priority: Priority = "normal"
@@ -153,6 +156,7 @@ class Resolved(Wire):
     sampler: str
     guidance: AnyGuidance
     embedded_scale: float | None = None
+    clip_skip: int | None = None
     metrics: list[str]
     preview_every: int
     priority: Priority

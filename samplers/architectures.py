@@ -33,14 +33,17 @@ class Architecture:
     """Cells that the pipeline packs into one, in each direction, before the network sees them."""
 
 
+CLIP = frozenset({"grad", "clip"})
 SD = "sd.StableDiffusion"
 """The adapter that takes a ControlNet."""
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "StableDiffusionPipeline": Architecture(SD, embedded_scale=8.5),
-    "LatentConsistencyModelPipeline": Architecture(SD, sampler="lcm", embedded_scale=8.5),
-    "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler"),
-    "StableDiffusion3Pipeline": Architecture("sd3.StableDiffusion3", "flow", "transformer", "flow_euler"),
+    "StableDiffusionPipeline": Architecture(SD, extras=CLIP, embedded_scale=8.5),
+    "LatentConsistencyModelPipeline": Architecture(SD, sampler="lcm", extras=CLIP, embedded_scale=8.5),
+    "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler", extras=CLIP),
+    "StableDiffusion3Pipeline": Architecture(
+        "sd3.StableDiffusion3", "flow", "transformer", "flow_euler", CLIP
+    ),
     "FluxPipeline": Architecture(
         "flux.Flux", "flow", "transformer", "flow_euler", embedded_scale=3.5, packed=2
     ),

@@ -98,6 +98,13 @@ def embedded_problems(scale: float | None, has: Collection[str]) -> list[str]:
     ]
 
 
+def clip_problems(clip_skip: int | None, has: Collection[str]) -> list[str]:
+    """Why a model that `has` these extras cannot leave out layers of CLIP; empty where it can."""
+    if clip_skip is None or "clip" in has:
+        return []
+    return ["clip_skip is for models that read prompts by CLIP's layers (SD, SDXL, SD3); leave it out"]
+
+
 def qr_problems(guidance: Guidance, asked: bool) -> list[str]:
     """Why this guidance does not go with a QR code being asked for, or not; empty where it does."""
     if guidance.needs.qr and not asked:

@@ -18,6 +18,7 @@ from guidance.srpg import SRPG
 from samplers.answer import Nfe, answer
 from samplers.cards import (
     CARDS,
+    clip_problems,
     embedded_problems,
     problems,
     qr_problems,
@@ -29,7 +30,7 @@ from samplers.img2img import start_from
 from samplers.loop import Final, Observed, Run, batch, run
 from samplers.models.base import Model
 from samplers.noise import Noise
-from samplers.qr import code_course, finished
+from samplers.qr import CodeCourse, code_course, finished
 from samplers.steps import compile_plan
 
 
@@ -59,6 +60,7 @@ def sample(
     width: int | None = None,
     height: int | None = None,
     embedded_scale: float | None = None,
+    clip_skip: int | None = None,
     init_image: Image.Image | Tensor | None = None,
     mask: Image.Image | None = None,
     strength: float | None = None,
@@ -69,9 +71,9 @@ def sample(
 
     `guidance`: CFG with its defaults where None. `sampler`: the first that fits model and guidance where
     None. `classes`: alternative prompts, for methods that compare with them. `embedded_scale`: what a model
-    with a guidance scale built in is told; its own default where None. `init_image`: a picture, or latents
-    (1, C, h, w), to start from, of which the last `strength` of the steps make another; width and height are
-    then its own. `mask`: of its size, white where it is made anew; then all steps are run where no strength
+    with a guidance scale built in is told; its own default where None. `clip_skip`: CLIP's last layers
+    to leave out. `init_image`: a picture, or latents (1, C, h, w), to start from, of which the last `strength`
+    of the steps make another; width and height are then its own. `mask`: of its size, white where it is made anew; then all steps are run where no strength
     is given. `qr`: the QR code that the picture shall be, with SRPG; it says how large the picture is.
     ValueError lists what does not fit together.
     """
@@ -79,7 +81,7 @@ def sample(
         raise ValueError("give at least one seed; each makes one image")
     guidance = REGISTRY["cfg"](method="cfg") if guidance is None else guidance
     sampler = sampler or fitting_sampler(model, guidance)
-    found = embedded_problems(embedded_scale, model.extras)
+    found = embedded_problems(embedded_scale, model.extras) + clip_problems(clip_skip, model.extras)
     if sampler in CARDS:
         found += problems(guidance, CARDS[sampler], model.family, model.extras)
     if init_image is not None:
@@ -94,15 +96,18 @@ def sample(
     if found:
         raise ValueError("; ".join(found))
     if qr is not None and isinstance(guidance, SRPG):
-        asked = prompt, negative_prompt
-        return _codes(model, asked, guidance, qr, sampler, steps, seeds, progress)
+        course = code_course(
+            model, prompt, negative_prompt,
+            sampler=sampler, steps=steps, guidance=guidance, qr=qr, clip_skip=clip_skip,
+        )  # fmt: skip
+        return _codes(model, course, seeds, progress)
     start = None if init_image is None else start_from(model, init_image, mask)
     shape, skip = _shape(model, width, height), 0
     if start is not None:
         shape = start.latents.shape[1], start.latents.shape[2], start.latents.shape[3]
         skip = steps - steps_from(steps, usual_strength(mask is not None) if strength is None else strength)
     plan = compile_plan(sampler, steps, model.family, model.schedule_config(shape), skip)
-    encoded = model.encode([prompt, negative_prompt, *classes])
+    encoded = model.encode([prompt, negative_prompt, *classes], clip_skip)
     positive, negative, *others = encoded.conds
     cond = Conditions(positive, negative, tuple(others)).told(embedded_scale)
     with tqdm(total=len(plan.rows) * len(seeds), disable=not progress, unit="step") as bar:
@@ -123,17 +128,7 @@ def sample(
     )
 
 
-def _codes(
-    model: Model,
-    prompts: tuple[str, str],
-    guidance: SRPG,
-    qr: Qr,
-    sampler: str,
-    steps: int,
-    seeds: Sequence[int],
-    progress: bool,
-) -> Sampled:
-    course = code_course(model, *prompts, sampler=sampler, steps=steps, guidance=guidance, qr=qr)
+def _codes(model: Model, course: CodeCourse, seeds: Sequence[int], progress: bool) -> Sampled:
     with tqdm(total=course.steps * len(seeds), disable=not progress, unit="step") as bar:
 
         def tick(_: Observed) -> None:

@@ -116,11 +116,12 @@ def edit(
     sampler: str | None = None,
     steps: int = 50,
     embedded_scale: float | None = None,
+    clip_skip: int | None = None,
 ) -> Sampled:
     """`image`, which `source_prompt` describes, turned into what `prompt` says; NFE counts both ways."""
     latents = to_latents(model, image)
     guidance, plan = _planned(model, guidance, sampler, steps, latents)
-    encoded = model.encode([source_prompt, prompt, negative_prompt])
+    encoded = model.encode([source_prompt, prompt, negative_prompt], clip_skip)
     before, after, negative = encoded.conds
     source, target = (Conditions(one, negative).told(embedded_scale) for one in (before, after))
     ((final,), nfe) = drive(model, [edit_run(plan, guidance, source, target, latents)])

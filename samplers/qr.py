@@ -129,9 +129,10 @@ def code_course(
     steps: int,
     guidance: SRPG,
     qr: Qr,
+    clip_skip: int | None = None,
 ) -> CodeCourse:
     """The runs of a request. Calls the model's encoders. ValueError says what would fit."""
-    encoded = model.encode([prompt, negative_prompt])
+    encoded = model.encode([prompt, negative_prompt], clip_skip)
     positive, negative = encoded.conds
     cond = Conditions(positive, negative)
     channels, cell_px, _ = _painted(model, 1)

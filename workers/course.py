@@ -69,11 +69,13 @@ def chart(
             steps=spec.steps,
             guidance=spec.guidance,
             qr=spec.qr,
+            clip_skip=spec.clip_skip,
         )
     config = model.schedule_config(model.latent_shape(spec.width, spec.height))
     plan = compile_plan(spec.sampler, spec.steps, model.family, config, spec.skipped)
     source = [] if spec.edit is None else [spec.edit.source_prompt]
-    encoded = model.encode([spec.prompt, spec.negative_prompt, *source, *spec.classes])
+    prompts = [spec.prompt, spec.negative_prompt, *source, *spec.classes]
+    encoded = model.encode(prompts, spec.clip_skip)
     positive, negative, *others = encoded.conds
     classes = tuple(others[len(source) :])
     return Course(

@@ -36,7 +36,7 @@ class Model(Protocol):
     """The diffusers scheduler's config (betas, prediction_type, spacing, shift, ...)."""
     extras: frozenset[str]
     """What it has beyond the denoiser, for `cards.problems`: "weak", "classifier", "controlnet", "grad",
-    "embedded" (a guidance scale built in)."""
+    "embedded" (a guidance scale built in), "clip" (layers of CLIP that can be skipped)."""
 
     @property
     def factor(self) -> int:
@@ -61,7 +61,9 @@ class Model(Protocol):
         """`scheduler_config` for latents of this shape, for where the noise schedule depends on the size."""
         ...
 
-    def encode(self, prompts: Sequence[str]) -> Encoded: ...
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Encoded:
+        """A condition per prompt. `clip_skip`: CLIP's last layers to leave out, for models with "clip"."""
+        ...
 
     def denoise(
         self,

@@ -39,7 +39,7 @@ class Unconditional(PipelineModel):
         limit = self.scheduler_config["clip_sample_range"]
         return denoised.clamp(-limit, limit)
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         return Embedded((), "this model takes no prompt; what you gave was not read" if prompt else None)
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:

@@ -19,7 +19,7 @@ from samplers.models.pipeline import Embedded, PipelineModel
 class DiT(PipelineModel):
     """The adapter. A condition's data is the class's number."""
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         labels = Labels(self._pipeline.labels, self._config.num_embeds_ada_norm)
         return Embedded(torch.tensor(labels.number(prompt), device=self.device))
 

@@ -31,7 +31,7 @@ class Flux(PipelineModel):
     def _channels(self) -> int:
         return self._config.in_channels // 4
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         text, pooled, _ = self._pipeline.encode_prompt(
             prompt, device=self.device, max_sequence_length=T5_TOKENS
         )

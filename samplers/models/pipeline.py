@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ class PipelineModel:
         self._cell_px = self._autoencoder.cell_px
         self._judge: Judge | None = None
         self._clip_skip: int | None = None
-        self._prompts: OrderedDict[str, tuple[Cond, Embedded]] = OrderedDict()
+        self._prompts: OrderedDict[tuple[str, int | None], tuple[Cond, Embedded]] = OrderedDict()
         prediction = self.scheduler_config.get("prediction_type", "epsilon")
         self._prediction = "flow" if self.family == "flow" else prediction
         if self._prediction not in FROM_OUTPUT:
@@ -122,8 +121,7 @@ class PipelineModel:
         weaker = None if weak is None else load_network(str(weak), None, kind, dtype, device)
         model = cls(name, pipeline, weaker)
         model.judged_by(load_judge(source, device))
-        if clip_skip is not None and "clip_skip" not in inspect.signature(pipeline.encode_prompt).parameters:
-            raise ValueError(f"a {index['_class_name']} has no clip_skip; leave it out")
+        model._check_clip_skip(clip_skip)
         model._clip_skip = clip_skip
         return model
 
@@ -167,27 +165,39 @@ class PipelineModel:
         slope = (config["max_shift"] - config["base_shift"]) / (most - fewest)
         return config | {"mu": config["base_shift"] + slope * (patches - fewest)}
 
-    def encode(self, prompts: Sequence[str]) -> Encoded:
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Encoded:
         """Conditions as the pipeline makes them, the latest prompts cached."""
-        found = [self._encode(prompt) for prompt in prompts]
+        self._check_clip_skip(clip_skip)
+        skipped = self._clip_skip if clip_skip is None else clip_skip
+        found = [self._encode(prompt, skipped) for prompt in prompts]
         pieces = [read.pieces for _, read in found]
-        told: dict[str, Any] = {} if self._clip_skip is None else {"clip_skip": self._clip_skip}
+        told: dict[str, Any] = {} if skipped is None else {"clip_skip": skipped}
         if any(count > 1 for count in pieces):
             told["prompt_pieces"] = pieces
         warnings = [read.warning for _, read in found if read.warning]
         return Encoded([cond for cond, _ in found], warnings, told)
 
     @torch.no_grad()
-    def _encode(self, prompt: str) -> tuple[Cond, Embedded]:
-        if prompt in self._prompts:
-            self._prompts.move_to_end(prompt)
-            return self._prompts[prompt]
-        read = self._embed(prompt)
-        key = hashlib.sha256(f"{self.name}\0{prompt}".encode()).hexdigest()[:24]
-        self._prompts[prompt] = Cond(key, read.data, text=prompt), read
+    def _encode(self, prompt: str, clip_skip: int | None) -> tuple[Cond, Embedded]:
+        asked = prompt, clip_skip
+        if asked in self._prompts:
+            self._prompts.move_to_end(asked)
+            return self._prompts[asked]
+        read = self._embed(prompt, clip_skip)
+        key = hashlib.sha256(f"{self.name}\0{prompt}\0{clip_skip}".encode()).hexdigest()[:24]
+        self._prompts[asked] = Cond(key, read.data, text=prompt), read
         if len(self._prompts) > CACHED_PROMPTS:
             self._prompts.popitem(last=False)
-        return self._prompts[prompt]
+        return self._prompts[asked]
+
+    def _check_clip_skip(self, clip_skip: int | None) -> None:
+        if clip_skip is None:
+            return
+        if "clip" not in self.extras:
+            raise ValueError(f"a {type(self._pipeline).__name__} has no clip_skip; leave it out")
+        layers = self._pipeline.text_encoder.config.num_hidden_layers
+        if clip_skip >= layers:
+            raise ValueError(f"clip_skip is {clip_skip}; this model's text encoder has {layers} layers")
 
     def denoise(
         self,
@@ -254,7 +264,7 @@ class PipelineModel:
         """It has no perceptual network."""
         return []
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         raise NotImplementedError
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:

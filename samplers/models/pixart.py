@@ -21,7 +21,7 @@ T5_TOKENS = 300
 class PixArt(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its mask (tokens)."""
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         text, mask, _, _ = self._pipeline.encode_prompt(
             prompt, do_classifier_free_guidance=False, device=self.device, max_sequence_length=T5_TOKENS
         )

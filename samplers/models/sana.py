@@ -22,7 +22,7 @@ GEMMA_TOKENS = 300
 class Sana(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its mask (tokens)."""
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         usual = inspect.signature(self._pipeline.__call__).parameters["complex_human_instruction"].default
         text, mask, _, _ = self._pipeline.encode_prompt(
             prompt,

@@ -77,12 +77,12 @@ class StableDiffusion(PipelineModel):
         """The scorer's layers; none without a scorer."""
         return [] if self._perceptor is None else self._perceptor.features(images, grad)
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         parts = pieces(self._pipeline.tokenizer, prompt)
-        if self._clip_skip is None:
+        if clip_skip is None:
             text, _ = self._pipeline.encode_prompt(parts, self.device, 1, False)
         else:
-            text = self._skipping(self._clip_skip, parts)
+            text = self._skipping(clip_skip, parts)
         return Embedded(text.flatten(0, 1), pieces=len(parts))
 
     def _skipping(self, layers: int, parts: list[str]) -> Tensor:

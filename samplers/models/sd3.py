@@ -21,10 +21,10 @@ T5_TOKENS = 256
 class StableDiffusion3(PipelineModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width)."""
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         text, _, pooled, _ = self._pipeline.encode_prompt(
             prompt, None, None, device=self.device, do_classifier_free_guidance=False,
-            max_sequence_length=T5_TOKENS, clip_skip=self._clip_skip,
+            max_sequence_length=T5_TOKENS, clip_skip=clip_skip,
         )  # fmt: skip
         if self._pipeline.text_encoder_3 is not None:
             warning = overflow(self._pipeline.tokenizer_3, prompt, T5_TOKENS)

@@ -24,10 +24,10 @@ class StableDiffusionXL(PipelineModel):
     embeddings of its pieces are joined, and the first one's pooled one is taken.
     """
 
-    def _embed(self, prompt: str) -> Embedded:
+    def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         parts = pieces(self._pipeline.tokenizer_2, prompt)
         text, _, pooled, _ = self._pipeline.encode_prompt(
-            parts, device=self.device, do_classifier_free_guidance=False, clip_skip=self._clip_skip
+            parts, device=self.device, do_classifier_free_guidance=False, clip_skip=clip_skip
         )
         if not prompt and self._pipeline.config.force_zeros_for_empty_prompt:
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)

@@ -97,7 +97,7 @@ class Toy:
         """The same for all sizes."""
         return self.scheduler_config
 
-    def encode(self, prompts: Sequence[str]) -> Encoded:
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Encoded:
         """A named condition per prompt; a prompt of more than 75 words is cut, with a warning."""
         conds: list[Cond] = []
         warnings: list[str] = []

@@ -34,6 +34,16 @@ def dit(tmp_path: Path) -> Catalogue:
     return load_catalogue(tmp_path / "models.toml")
 
 
+def test_layers_of_clip_are_left_out_where_there_are_any(catalogue: Catalogue, dit: Catalogue) -> None:
+    assert resolve(JobSpec(model="sdxl", prompt="a", clip_skip=1), catalogue, Settings()).clip_skip == 1
+    card = catalogue.models["sdxl"].model_copy(update={"options": {"clip_skip": 2}})
+    told = Catalogue(models={"sdxl": card})
+    assert resolve(JobSpec(prompt="a"), told, Settings()).clip_skip == 2
+    assert resolve(JobSpec(prompt="a", clip_skip=0), told, Settings()).clip_skip == 0
+    with pytest.raises(Refused, match="clip_skip is for models that read prompts by CLIP's layers"):
+        resolve(JobSpec(prompt="1", clip_skip=1), dit, Settings())
+
+
 @pytest.mark.parametrize("prompt", ["goldfish", "Tinca tinca", "999", " 7 "])
 def test_a_class_is_a_name_or_a_number(dit: Catalogue, prompt: str) -> None:
     assert resolve(JobSpec(prompt=prompt), dit, Settings()).prompt == prompt

@@ -171,6 +171,11 @@ def test_clip_skip_leaves_out_the_encoders_last_layers(tiny_sd: Path, skipped: i
     encoded = load(tiny_sd, clip_skip=skipped).encode([PROMPT])
     torch.testing.assert_close(encoded.conds[0].data, theirs[0])
     assert encoded.read == {"clip_skip": skipped}
+    asked = load(tiny_sd).encode([PROMPT], clip_skip=skipped)
+    assert torch.equal(asked.conds[0].data, encoded.conds[0].data)
+    assert asked.conds[0].key == encoded.conds[0].key != load(tiny_sd).encode([PROMPT]).conds[0].key
+    with pytest.raises(ValueError, match="clip_skip is 2; this model's text encoder has 2 layers"):
+        load(tiny_sd).encode([PROMPT], clip_skip=2)
 
 
 def test_a_prompt_is_encoded_once(model: StableDiffusion) -> None:
