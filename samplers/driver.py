@@ -71,10 +71,11 @@ def sample(
 
     `guidance`: CFG with its defaults where None. `sampler`: the first that fits model and guidance where
     None. `classes`: alternative prompts, for methods that compare with them. `embedded_scale`: what a model
-    with a guidance scale built in is told; its own default where None. `clip_skip`: CLIP's last layers
-    to leave out. `init_image`: a picture, or latents (1, C, h, w), to start from, of which the last `strength`
-    of the steps make another; width and height are then its own. `mask`: of its size, white where it is made anew; then all steps are run where no strength
-    is given. `qr`: the QR code that the picture shall be, with SRPG; it says how large the picture is.
+    with a guidance scale built in is told; its own default where None. `clip_skip`: CLIP's last layers to
+    leave out. `init_image`: a picture, or latents (1, C, h, w), to start from, of which the last `strength`
+    of the steps make another; width and height are then its own. `mask`: of its size, white where it is made
+    anew; then all steps are run where no strength is given. `qr`: the QR code that the picture shall be, with
+    SRPG; it says how large the picture is.
     ValueError lists what does not fit together.
     """
     if not seeds:
