@@ -24,11 +24,11 @@ from app.storage.base import Storage, init_key
 MAX_PIXELS = 32_000_000
 Name = Literal["init_image", "mask"]
 FORMATS = ("PNG", "JPEG", "WEBP")
-OURS = re.compile(r"lodestar:jobs/([0-9A-Za-z-]{26,36})/images/([0-9]{1,4})")
+OURS = re.compile(r"lodestar:jobs/([0-9A-Za-z-]{26,36})/(?:images/([0-9]{1,4})|init_image)")
 DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
 FORMS = (
     "a data URL (data:image/png;base64,...), the base64 of a PNG, JPEG or WebP, or "
-    "lodestar:jobs/<id>/images/<k> for a picture of an earlier job"
+    "lodestar:jobs/<id>/images/<k> for a picture of an earlier job (.../init_image: what it started from)"
 )
 
 
@@ -45,37 +45,57 @@ async def take(
     With an `account`, pictures of its own jobs alone can be named. Raises Refused where one is no picture;
     OSError where nothing can be stored.
     """
-
-    async def data_of(name: Name, asked: str) -> bytes:
-        if ours := OURS.fullmatch(asked):
-            return await _made_here(name, ours[1], int(ours[2]), queue, storage, account)
-        return await asyncio.to_thread(read, asked, name)
-
     if spec.init_image is None:
         return spec, resolved
-    picture = await data_of("init_image", spec.init_image)
-    mask = None if spec.mask is None else await data_of("mask", spec.mask)
     size = resolved.width, resolved.height
+    picture = await _data(spec.init_image, "init_image", queue, storage, account)
     fitted = {"init_image": await asyncio.to_thread(fit, picture, *size)}
-    if mask is not None:
+    if spec.mask is not None:
+        mask = await _data(spec.mask, "mask", queue, storage, account)
         fitted["mask"] = await asyncio.to_thread(fit_mask, mask, picture, *size)
-    given: dict[str, str] = {}
+    given = {name: _digest(png) for name, png in fitted.items()}
     for name, png in fitted.items():
-        given[name] = f"sha256:{hashlib.sha256(png).hexdigest()}"
         await storage.put(init_key(job_id, given[name]), png)
     return spec.model_copy(update=given), resolved.model_copy(update=given)
 
 
+async def fetch(
+    asked: str, width: int, height: int, queue: JobQueue, storage: Storage, account: str | None = None
+) -> tuple[bytes, str]:
+    """The picture that `asked` holds or names, fitted to this size, and its digest. Raises Refused."""
+    data = await _data(asked, "init_image", queue, storage, account)
+    fitted = await asyncio.to_thread(fit, data, width, height)
+    return fitted, _digest(fitted)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+async def _data(asked: str, name: Name, queue: JobQueue, storage: Storage, account: str | None) -> bytes:
+    """The bytes that a request's field `name` holds or names."""
+    if ours := OURS.fullmatch(asked):
+        return await _made_here(name, ours[1], ours[2], queue, storage, account)
+    return await asyncio.to_thread(read, asked, name)
+
+
 async def _made_here(
-    name: Name, job_id: str, index: int, queue: JobQueue, storage: Storage, account: str | None
+    name: Name, job_id: str, index: str | None, queue: JobQueue, storage: Storage, account: str | None
 ) -> bytes:
+    """A picture of this job, or, without an index, the one that it started from."""
     record = await queue.get(job_id)
     if record is not None and account not in (None, record.account):
         record = None
-    images = record.result.images if record and record.result else []
-    data = await storage.get(images[index].key) if index < len(images) else None
+    key = None
+    if record is not None and index is None and record.resolved.init_image is not None:
+        key = init_key(job_id, record.resolved.init_image)
+    elif record is not None and index is not None and record.result is not None:
+        images = record.result.images
+        key = images[int(index)].key if int(index) < len(images) else None
+    data = await storage.get(key) if key else None
     if data is None:
-        raise _refused(f"there is no picture {index} of a job {job_id!r} here; it may have expired", name)
+        what = "picture that a job started from" if index is None else f"picture {index} of a job"
+        raise _refused(f"there is no {what} {job_id!r} here; it may have expired", name)
     return data
 
 

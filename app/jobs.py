@@ -236,6 +236,7 @@ class ImageResult(Wire):
     sha256: str
     metrics: dict[str, float] = Field(default_factory=dict[str, float])
     qr: QrReading | None = None
+    previews: list[int] = Field(default_factory=list[int], description="steps of which a preview is kept")
 
 
 class JobResult(Wire):

@@ -19,6 +19,9 @@ from app.queue.connection import connect
 from app.queue.keys import Key, Keys
 from app.settings import Settings
 
+SESSION_S = 30 * 86_400
+"""A browser that signed in stays so for this time."""
+
 Scope = Literal["read", "write", "metrics", "admin"]
 PREFIX = "lds"
 
@@ -55,7 +58,8 @@ class KeyStore:
 
     def __init__(self, url: str, prefix: str) -> None:
         self._redis = connect(url, prefix)
-        self._hash = Keys(prefix)(Key.API_KEYS)
+        self._keys = Keys(prefix)
+        self._hash = self._keys(Key.API_KEYS)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -89,6 +93,25 @@ class KeyStore:
             return None
         key = StoredKey.model_validate_json(found)
         return key if hmac.compare_digest(key.digest, _digest(secret)) else None
+
+    async def open_session(self, key: ApiKey) -> str:
+        """A token for a browser: it stands for the key until it expires, is ended, or the key is revoked."""
+        token = secrets.token_urlsafe(32)
+        await self._redis.set(self._session(token), key.id, ex=SESSION_S)
+        return token
+
+    async def find_session(self, token: str) -> ApiKey | None:
+        """The key for which a browser's token stands."""
+        key_id = await self._redis.get(self._session(token))
+        found = await self._redis.hget(self._hash, key_id) if key_id else None
+        return StoredKey.model_validate_json(found) if found else None
+
+    async def end_session(self, token: str) -> None:
+        """Forget a browser's token."""
+        await self._redis.delete(self._session(token))
+
+    def _session(self, token: str) -> str:
+        return self._keys(Key.SESSION, _digest(token))
 
     async def all(self) -> list[ApiKey]:
         """Every key, the oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.costs import Cost, cost_of, run_ms, work_ms
@@ -46,6 +47,22 @@ class Fleet:
         if cost is None:
             return Prospect(self._wait_ms(job.model, ahead, []), None)
         return Prospect(self._wait_ms(job.model, ahead, [work_ms(job, cost)]), run_ms(job, cost))
+
+    def whole_ms(self, jobs: Sequence[tuple[Resolved, int]]) -> float | None:
+        """Until the last of `jobs` is done, each given with how often it comes; all of one model.
+
+        None where nothing of the model was measured yet, or no worker serves it.
+        """
+        busy_ms, longest_ms = 0.0, 0.0
+        for job, times in jobs:
+            if (cost := cost_of(job, self.costs)) is None:
+                return None
+            busy_ms += times * work_ms(job, cost)
+            longest_ms = max(longest_ms, run_ms(job, cost))
+        wait_ms = self.prospect(jobs[0][0]).wait_ms
+        if wait_ms is None:
+            return None
+        return wait_ms + max(longest_ms, busy_ms / len(self.serving(jobs[0][0].model)))
 
     def serving(self, model: str) -> list[WorkerCard]:
         """The workers that run this model."""

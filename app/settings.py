@@ -36,6 +36,11 @@ class Settings(BaseSettings):
         default="",
         description="web origins, separated by blanks, whose pages may use the API; none by default",
     )
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path below which a proxy shows the service, say /lodestar",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     log: Literal["text", "json"] = Field(default="text", description="json: an object per line, with ids")

@@ -295,7 +295,8 @@ def ended(code: int) -> str:
 def own_url(settings: Settings) -> str:
     """Where this machine reaches the service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{settings.port}"
+    host = f"[{host}]" if ":" in host and host[0] != "[" else host
+    return f"http://{host}:{settings.port}{settings.root_path}"
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,7 +23,7 @@ from torch import Tensor
 from app.costs import Cost, cost_of, steps_of, work_ms
 from app.jobs import ImageResult, JobResult, Nfe, Priority, Progress, Resolved, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
-from app.storage.base import Storage, image_key, init_key, job_prefix, trace_key
+from app.storage.base import Storage, image_key, init_key, job_prefix, preview_key, trace_key
 from app.storage.png import encode_png
 from samplers.loop import Final, batch
 from samplers.models.base import Model
@@ -88,6 +88,7 @@ class HeldJob:
         self._telemetry: Telemetry | None = None
         self._reported = Progress()
         self._previewing: asyncio.Task[None] | None = None
+        self._kept: dict[int, list[int]] = {}
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._ms: dict[str, float] = {"queue_ms": max(0, claim.claimed_at_ms - claim.created_at_ms)}
         self._reported_at = self._trace_at = 0.0
@@ -280,6 +281,7 @@ class HeldJob:
             sha256=digest,
             metrics=scores,
             qr=reading,
+            previews=self._kept.get(index, []) if particle == 0 else [],
         )
         self._events.append(("image", image.model_dump(exclude={"key"})))
         return image
@@ -290,6 +292,8 @@ class HeldJob:
             pixels = await loop.run_in_executor(self._bench.lane, decode, model, denoised[:1])
             stride = -(-max(pixels.shape) // PREVIEW_PX)
             data = await asyncio.to_thread(encode_png, pixels[::stride, ::stride])
+            await self._bench.storage.put(preview_key(self.prefix, index, step), data)
+            self._kept.setdefault(index, []).append(step)
             await self._bench.queue.put_blob(f"preview:{self.id}:{index}", data)
             self._events.append(("preview", {"index": index, "step": step}))
 

@@ -42,6 +42,8 @@ class ImageAnswer(BaseModel):
     sha256: str
     metrics: dict[str, float]
     qr: QrReading | None = None
+    previews: list[int] = []
+    """Steps, from 0, after which a preview was kept: `{url}/preview?step=`."""
 
 
 class Urls(BaseModel):

@@ -13,8 +13,12 @@ from pydantic import BaseModel
 from app.api.answers import ImageAnswer, ProgressAnswer, job_answer, job_url
 from app.comparison.cells import Cell
 from app.comparison.spec import Arm, Comparison
-from app.jobs import RUNNING, TERMINAL, JobError, JobStatus, Nfe, Timings
+from app.jobs import RUNNING, TERMINAL, Edit, JobError, JobStatus, Nfe, Timings
+from guidance.qr.request import Qr
 
+AS_SHARED = (
+    "negative_prompt", "classes", "init_image", "strength", "edit", "qr", "embedded_scale", "metrics",
+)  # fmt: skip
 CellStatus = JobStatus | Literal["missing"]
 
 
@@ -76,6 +80,11 @@ class ComparisonAnswer(ComparisonSummary):
 
     negative_prompt: str
     classes: list[str]
+    init_image: str | None
+    strength: float | None
+    edit: Edit | None
+    qr: Qr | None
+    embedded_scale: float | None
     width: int
     height: int
     metrics: list[str]
@@ -131,11 +140,9 @@ def whole(request: Request, found: Comparison, cells: Sequence[Cell]) -> Compari
     return ComparisonAnswer(
         **summary(request, found, cells).model_dump(exclude={"arms"}),
         arms=found.arms,
-        negative_prompt=found.shared.negative_prompt,
-        classes=found.shared.classes,
+        **{name: getattr(found.shared, name) for name in AS_SHARED},
         width=found.shared.width or 0,
         height=found.shared.height or 0,
-        metrics=found.shared.metrics,
         cells=[cell_answer(request, cell) for cell in cells],
         last_event_id=str(sum(cell.record.seq for cell in cells if cell.record)),
     )

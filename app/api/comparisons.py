@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
+from app import init_image
 from app.api.comparison_answers import (
     ComparisonAnswer,
     ComparisonList,
@@ -24,17 +25,16 @@ from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
 from app.comparison.cells import Cell
 from app.comparison.cost import Estimate, estimate
-from app.comparison.spec import Comparison, ComparisonSpec, cell_job, plan
+from app.comparison.spec import Comparison, ComparisonSpec, cell_job, plan, started_from
 from app.comparison.store import Comparisons
-from app.jobs import TERMINAL, Asked, JobStatus
+from app.jobs import TERMINAL, Asked
 from app.queue.base import QueueFull
 from app.queue.records import STATE_EVENT
+from app.storage.base import init_key, init_prefix
 from app.upkeep import remove
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
-RECENT = 50
-"""Jobs that an estimate takes the pace from."""
 STATES = frozenset(STATE_EVENT.values()) - {"progress"}
 """Events after which a cell is told of as a whole."""
 
@@ -85,8 +85,17 @@ async def create_comparison(
     """Queue all cells. The same request again answers 200 and the first comparison."""
     store = Comparisons(lodestar.storage)
     found = plan(spec, lodestar.catalogue, lodestar.settings, round(time.time() * 1e3), lodestar.account)
+    start = b""
+    if spec.init_image is not None:
+        size = found.shared.width or 0, found.shared.height or 0
+        start, reference = await init_image.fetch(
+            spec.init_image, *size, lodestar.queue, lodestar.storage, lodestar.account
+        )
+        found = started_from(found, reference)
     known = await store.get(found.id)
     if known is None:
+        if start:
+            await store.save_start(found, start)
         await store.save(found)
     else:
         response.status_code, found = 200, known
@@ -105,8 +114,8 @@ async def create_comparison(
 async def estimate_comparison(spec: ComparisonSpec, lodestar: Lodestar) -> Estimate:
     """What it would cost, or why it cannot run. Nothing is queued or kept."""
     found = plan(spec, lodestar.catalogue, lodestar.settings, 0)
-    recent = await lodestar.queue.list(limit=RECENT, status={JobStatus.SUCCEEDED})
-    return await asyncio.to_thread(estimate, found, recent.records)
+    fleet = await lodestar.outlook.fleet()
+    return await asyncio.to_thread(estimate, found, lodestar.catalogue, lodestar.settings, fleet)
 
 
 @router.get("")
@@ -234,7 +243,9 @@ async def stream_comparison(
             open_jobs.discard(hint.id)
             seqs[hint.id] = record.seq if record else hint.seq
         answer = cell_answer(request, Cell(places[hint.id], record))
-        yield event(hint.type, {"cell": answer.index, **answer.model_dump(mode="json")})
+        # it may have ended since the hint was given
+        name = STATE_EVENT[record.status] if record and record.status in TERMINAL else hint.type
+        yield event(name, {"cell": answer.index, **answer.model_dump(mode="json")})
     yield event("done", {"status": "done"})
 
 
@@ -246,7 +257,15 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
         raise QueueFull
     new = [cell.place for cell in due if cell.record is None]
     jobs = [lodestar.own(cell_job(found, place, lodestar.catalogue, lodestar.settings)) for place in new]
-    for answer in await lodestar.queue.enqueue_many(jobs):
+    start = await Comparisons(lodestar.storage).start(found) if jobs and found.shared.init_image else None
+    if start is not None:
+        for job in jobs:
+            await lodestar.storage.put(init_key(job.id, found.shared.init_image or ""), start)
+    answers = await lodestar.queue.enqueue_many(jobs)
+    for job, answer in zip(jobs, answers, strict=True):
+        if isinstance(answer, QueueFull) and start is not None:
+            await lodestar.storage.delete_prefix(init_prefix(job.id))
+    for answer in answers:
         if isinstance(answer, QueueFull):
             raise answer
     for cell in due:

@@ -19,6 +19,7 @@ from pydantic import BeforeValidator
 from ulid import ULID
 
 from app.api.errors import Problem, not_found
+from app.api.guard import SAFE
 from app.catalogue import Catalogue
 from app.comparison.spec import Comparison
 from app.jobs import JobRecord, Resolved
@@ -91,13 +92,9 @@ class KeyCheck(SecurityBase):
         lodestar: Service = request.app.state.service
         if not lodestar.settings.keys_required:
             return lodestar
-        key = await lodestar.keys.find(token(request.headers.get("authorization")))
-        if key is None:
-            detail = "send an API key: `Authorization: Bearer lds_...`; `lodestar keys create` makes one"
-            raise Problem(401, detail, code="invalid_api_key", headers={"WWW-Authenticate": CHALLENGE})
-        scope = (
-            "metrics" if request.url.path == "/metrics" else "read" if request.method == "GET" else "write"
-        )
+        key = await _key_of(request, lodestar.keys)
+        path = request.url.path.removeprefix(lodestar.settings.root_path)
+        scope = "metrics" if path == "/metrics" else "read" if request.method == "GET" else "write"
         if not {scope, "admin"} & set(key.scopes):
             raise Problem(
                 403, f"this key may not do that: it lacks the scope {scope!r}", code="scope_missing"
@@ -105,7 +102,27 @@ class KeyCheck(SecurityBase):
         return replace(lodestar, key=key)
 
 
+async def _key_of(request: Request, keys: KeyStore) -> ApiKey:
+    """The key that a request sends, or with which its browser signed in. Raises Problem."""
+    authorization, signed_in = request.headers.get("authorization"), request.cookies.get(COOKIE)
+    by_page = request.headers.get("x-requested-with") == PAGE
+    if authorization is None and signed_in and (by_page or request.method in SAFE):
+        key = await keys.find_session(signed_in)
+    else:
+        key = await keys.find(token(authorization))
+    if key is None:
+        detail = "send an API key: `Authorization: Bearer lds_...`; `lodestar keys create` makes one"
+        challenge = "Bearer" if by_page or signed_in else CHALLENGE  # the page has a form of its own
+        raise Problem(401, detail, code="invalid_api_key", headers={"WWW-Authenticate": challenge})
+    return key
+
+
 service = KeyCheck()
+COOKIE = "lodestar_session"
+"""What a browser that signed in sends: see `app/api/session.py`."""
+PAGE = "lodestar-page"
+"""`X-Requested-With` of the page's requests. Pages of other origins cannot send it unasked, so a cookie is
+believed only with it where something would change."""
 CHALLENGE = 'Bearer realm="lodestar", Basic realm="lodestar", charset="UTF-8"'
 
 

@@ -32,19 +32,24 @@ DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-
 class Guard:
     """Pure ASGI, so that streams pass through as they are."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, origins: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, origins: Collection[str] = (), root_path: str = ""
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._origins = origins
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = self._below_root(scope)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
         scope.setdefault("state", {})["request_id"] = request_id
-        policy = DOCS_POLICY if scope["path"] == "/docs" else PAGE_POLICY
+        shown = scope["path"].removeprefix(self._root_path)
+        policy = DOCS_POLICY if shown == "/docs" else PAGE_POLICY
         status = 0
 
         async def send_marked(message: Message) -> None:
@@ -74,6 +79,17 @@ class Guard:
             await answer(Request(scope), problem)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+    def _below_root(self, scope: Scope) -> Scope:
+        """With the path as ASGI has it, the root's included: a proxy may have stripped it."""
+        root, path = self._root_path, scope["path"]
+        if not root:
+            return scope
+        return {
+            **scope,
+            "root_path": root,
+            "path": path if f"{path}/".startswith(f"{root}/") else root + path,
+        }
 
     def _refuse_other_sites(self, scope: Scope) -> None:
         """A page of another site must not use the service behind its user's back. Raises Problem."""

@@ -13,7 +13,7 @@ from app.api.deps import Job, Lodestar, Service
 from app.api.errors import Problem
 from app.api.submission import picture
 from app.jobs import TERMINAL, JobRecord
-from app.storage.base import init_key
+from app.storage.base import init_key, job_prefix, preview_key
 from app.storage.png import Format, convert
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -57,12 +57,26 @@ async def get_image(
 
 
 @router.get("/{id}/images/{k}/preview", response_class=Response, responses=PNG)
-async def get_preview(lodestar: Lodestar, job: Job, k: Index) -> Response:
-    """The latest preview of a running job's picture; it is kept for a minute."""
-    data = await lodestar.queue.get_blob(f"preview:{job.id}:{k}")
+async def get_preview(
+    lodestar: Lodestar,
+    job: Job,
+    k: Index,
+    step: Annotated[
+        int | None, Query(ge=0, description="after this step; the latest of a running job")
+    ] = None,
+) -> Response:
+    """A preview of a picture while it was made: after a step, kept like the picture, or the latest one."""
+    if step is None:
+        data = await lodestar.queue.get_blob(f"preview:{job.id}:{k}")
+    else:
+        data = await lodestar.storage.get(preview_key(job_prefix(job.id, job.created_at_ms), k, step))
     if data is None:
-        raise Problem(404, f"there is no preview of image {k} of job {job.id} now", code="preview_not_found")
-    return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
+        when = "now" if step is None else f"after step {step}"
+        raise Problem(
+            404, f"there is no preview of image {k} of job {job.id} {when}", code="preview_not_found"
+        )
+    cached = "no-store" if step is None else "private, max-age=86400"
+    return Response(data, media_type="image/png", headers={"Cache-Control": cached})
 
 
 @router.get("/{id}/init_image", response_class=Response, responses=PNG)

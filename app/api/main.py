@@ -29,6 +29,7 @@ from app.api import (
     jobs,
     metrics,
     openai,
+    session,
 )
 from app.api.deps import Service
 from app.api.examples import add_examples
@@ -91,7 +92,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     origins = settings.cors_origins.split()
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, origins=origins)
+    app.add_middleware(
+        Guard, max_body_bytes=settings.max_body_bytes, origins=origins, root_path=settings.root_path
+    )
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -100,10 +103,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
-    own = (jobs, estimate, events, images, batches, comparisons, ballots, exports, catalogue, fleet, metrics)
+    own = (
+        session, jobs, estimate, events, images, batches, comparisons, ballots, exports, catalogue, fleet,
+        metrics,
+    )  # fmt: skip
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
-    web.mount(app)
+    web.mount(app, settings.root_path)
 
     def openapi() -> dict[str, Any]:
         """FastAPI's own, with the problems' schema; a key is optional where none is asked for."""

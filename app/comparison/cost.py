@@ -1,23 +1,21 @@
-"""What a comparison will cost before it runs: network evaluations by arm, and steps that make them equal."""
+"""What a comparison will cost before it runs: evaluations by arm, steps that make them equal, time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import BaseModel
 
-from app.comparison.spec import Arm, Comparison
-from app.jobs import JobRecord
-from guidance import Guidance
-from guidance.base import Level, Step
-from samplers.cards import CARDS
+from app.catalogue import Catalogue
+from app.comparison.spec import Comparison, cell_job
+from app.costs import evaluations_of
+from app.jobs import Resolved
+from app.outlook import Fleet
+from app.settings import Settings
 
-LEVEL = Level(alpha=0.5**0.5, sigma=0.5**0.5, timestep=0)
 MOST_STEPS = 200
 
 
 class ArmEstimate(BaseModel):
-    """One arm: evaluations per picture, and the steps at which it costs what the baseline does."""
+    """One arm: evaluations per picture at most, and the steps at which it costs what the baseline does."""
 
     label: str
     steps: int
@@ -26,7 +24,7 @@ class ArmEstimate(BaseModel):
 
 
 class Estimate(BaseModel):
-    """The whole comparison. `seconds` is None while nothing is known of the model's pace."""
+    """The whole comparison. `seconds` is None while nothing of the model was measured."""
 
     pictures: int
     nfe: int
@@ -35,51 +33,30 @@ class Estimate(BaseModel):
     arms: list[ArmEstimate]
 
 
-def estimate(found: Comparison, recent: Sequence[JobRecord]) -> Estimate:
-    """Count before anything runs. `recent`: jobs that ended lately, for the pace."""
+def estimate(found: Comparison, catalogue: Catalogue, settings: Settings, fleet: Fleet) -> Estimate:
+    """Count before anything runs."""
     rows = len(found.prompts) * len(found.seeds)
-    costs = [nfe_per_picture(arm.guidance, arm.sampler, arm.steps) for arm in found.arms]
-    total, pace = rows * sum(costs), evaluations_per_second(found, recent)
+    jobs = [cell_job(found, place, catalogue, settings).resolved for place in found.places[: len(found.arms)]]
+    costs = [evaluations_of(job) for job in jobs]
+    whole_ms = fleet.whole_ms([(job, rows) for job in jobs])
     return Estimate(
-        pictures=rows * len(found.arms),
-        nfe=total,
+        pictures=rows * len(jobs),
+        nfe=rows * sum(costs),
         compute_matched=len(set(costs)) == 1,
-        seconds=total / pace if pace else None,
+        seconds=None if whole_ms is None else round(whole_ms / 1e3, 3),
         arms=[
             ArmEstimate(
-                label=arm.label, steps=arm.steps, nfe=cost, matched_steps=matched_steps(arm, costs[0])
+                label=arm.label, steps=arm.steps, nfe=cost, matched_steps=matched_steps(job, costs[0])
             )
-            for arm, cost in zip(found.arms, costs, strict=True)
+            for arm, job, cost in zip(found.arms, jobs, costs, strict=True)
         ],
     )
 
 
-def nfe_per_picture(guidance: Guidance, sampler: str, steps: int) -> int:
-    """Network evaluations of one picture; an upper bound for a method that decides while it runs."""
-    card = CARDS[sampler]
-    rows = [Step(row // card.evaluations_per_step, steps, LEVEL, LEVEL) for row in range(card.rows(steps))]
-    return guidance.nfe(rows)
+def matched_steps(job: Resolved, nfe: int) -> int:
+    """The number of steps at which the job comes closest to so many evaluations per picture."""
 
+    def apart(steps: int) -> int:
+        return abs(evaluations_of(job.model_copy(update={"steps": steps})) - nfe)
 
-def matched_steps(arm: Arm, nfe: int) -> int:
-    """The number of steps at which the arm comes closest to so many evaluations."""
-    return min(
-        range(1, MOST_STEPS + 1),
-        key=lambda steps: abs(nfe_per_picture(arm.guidance, arm.sampler, steps) - nfe),
-    )
-
-
-def evaluations_per_second(found: Comparison, recent: Sequence[JobRecord]) -> float | None:
-    """The pace of this model and size lately: evaluations by the time in which any such job ran."""
-    size = (found.shared.model, found.shared.width, found.shared.height)
-    done = [
-        (job.started_at_ms, job.completed_at_ms, len(job.result.images) * job.result.nfe.model)
-        for job in recent
-        if job.result and job.started_at_ms is not None and job.completed_at_ms is not None
-        if (job.resolved.model, job.resolved.width, job.resolved.height) == size
-    ]
-    busy_ms, until = 0, 0
-    for began, ended, _ in sorted(done):
-        busy_ms += max(0, ended - max(began, until))
-        until = max(until, ended)
-    return sum(nfe for _, _, nfe in done) / busy_ms * 1e3 if busy_ms else None
+    return min(range(1, MOST_STEPS + 1), key=apart)

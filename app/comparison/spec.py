@@ -16,18 +16,24 @@ from pydantic import Field, ValidationError
 from app.admission import Refusal, Refused, new_job, resolve
 from app.catalogue import Catalogue
 from app.faults import explain
-from app.jobs import Asked, JobSpec, Priority, Resolved, Seed, Wire
+from app.jobs import Asked, Edit, JobSpec, Priority, Resolved, Seed, Wire
 from app.queue.base import NewJob
 from app.settings import Settings
 from guidance import REGISTRY, AnyGuidance, Guidance
+from guidance.qr.request import Qr
 
 NAMESPACE = UUID("5a2b8f5e-6d0c-4c5e-9f0e-0d6c2a1d7a10")
 """Ours alone: comparisons' ids are made in it."""
 QUESTION = "Which picture follows the prompt better?"
-SHARED = ("model", "negative_prompt", "classes", "width", "height", "metrics", "priority")
+SHARED = (
+    "model", "negative_prompt", "classes", "init_image", "strength", "edit", "qr", "embedded_scale",
+    "width", "height", "metrics", "priority",
+)  # fmt: skip
 """What the jobs of all cells have in common."""
 PREVIEWS = 8
 """Previews of a picture while it is made, unless the request says otherwise."""
+TO_COME = "to come"
+"""Stands for a picture that is asked for and was not taken in yet."""
 
 
 class ArmSpec(Asked):
@@ -49,6 +55,11 @@ class ComparisonSpec(Asked):
     model: str | None = Field(None, max_length=100, description="a name of GET /v1/models")
     negative_prompt: str = ""
     classes: list[str] = Field(default_factory=list[str], max_length=64)
+    init_image: str | None = Field(None, min_length=1, description="as in a job; every cell starts from it")
+    strength: float | None = Field(None, gt=0, le=1, description="as in a job")
+    edit: Edit | None = Field(None, description="as in a job; every seed would edit alike, so give one")
+    qr: Qr | None = Field(None, description="as in a job: the code of every cell, all of them with srpg")
+    embedded_scale: float | None = Field(None, ge=0, le=100, description="as in a job")
     width: int | None = Field(None, ge=8)
     height: int | None = Field(None, ge=8)
     steps: int | None = Field(None, ge=1)
@@ -114,13 +125,22 @@ def plan(
     created_at_ms: int,
     account: str | None = None,
 ) -> Comparison:
-    """Fill in what is left open. Raises Refused with everything that is wrong, each arm by its pointer."""
+    """Fill in what is left open. Raises Refused with everything that is wrong, each arm by its pointer.
+
+    A picture to start from is not taken in here: see `started_from`.
+    """
+    if spec.init_image is not None:
+        spec = spec.model_copy(update={"init_image": TO_COME})
     labels = [arm.label or label_of(arm) for arm in spec.arms]
     refusals = [
         *_twice("/prompts", "prompt", spec.prompts),
         *_twice("/seeds", "seed", spec.seeds),
         *_twice("/arms", "arm", labels),
     ]
+    if spec.edit is not None and len(spec.seeds) > 1:
+        refusals.append(
+            Refusal("/seeds", "an edit draws no noise, so every seed gives one picture; ask for one")
+        )
     cells = len(spec.prompts) * len(spec.seeds) * len(spec.arms)
     if cells > settings.max_cells:
         detail = f"{cells} pictures are asked for; one comparison makes at most {settings.max_cells}"
@@ -133,9 +153,9 @@ def plan(
                 [resolve(_cell(spec, arm, prompt), catalogue, settings) for prompt in spec.prompts].pop()
             )
         except ValidationError as error:
-            refusals += [_of_arm(number, arm, explain(item)) for item in error.errors()]
+            refusals += [_of_arm(spec, number, explain(item)) for item in error.errors()]
         except Refused as refused:
-            refusals += [_of_arm(number, arm, refusal) for refusal in refused.refusals]
+            refusals += [_of_arm(spec, number, refusal) for refusal in refused.refusals]
     if refusals:
         raise Refused(list({(one.pointer, one.detail): one for one in refusals}.values()))
     found = Comparison(
@@ -153,7 +173,14 @@ def plan(
         shared=_shared(spec, firsts[0]),
         account=account,
     )
-    return found.model_copy(update={"id": str(uuid5(NAMESPACE, (account or "") + _what_runs(found)))})
+    return _named(found)
+
+
+def started_from(found: Comparison, reference: str) -> Comparison:
+    """The comparison whose cells start from the picture with this digest (`sha256:...`), under its own id."""
+    return _named(
+        found.model_copy(update={"shared": found.shared.model_copy(update={"init_image": reference})})
+    )
 
 
 def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Settings) -> NewJob:
@@ -171,7 +198,8 @@ def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Se
         }
     )
     asked = JobSpec.model_validate(spec.model_dump(mode="json", exclude_none=True))
-    return new_job(place.job_id, asked, resolve(asked, catalogue, settings))
+    resolved = resolve(asked, catalogue, settings).model_copy(update={"init_image": asked.init_image})
+    return new_job(place.job_id, asked, resolved)
 
 
 def label_of(arm: ArmSpec) -> str:
@@ -213,14 +241,17 @@ def _shared(spec: ComparisonSpec, first: Resolved) -> JobSpec:
     every = spec.preview_every
     return JobSpec.model_validate(
         {name: getattr(first, name) for name in SHARED}
-        | {"classes": spec.classes}
+        | {"classes": spec.classes, "init_image": spec.init_image}
         | {"prompt": "", "preview_every": max(1, first.steps // PREVIEWS) if every is None else every}
     )
 
 
-def _of_arm(number: int, arm: ArmSpec, refusal: Refusal) -> Refusal:
+def _of_arm(spec: ComparisonSpec, number: int, refusal: Refusal) -> Refusal:
     """A refusal of a cell, as one of the comparison: what is the arm's own gets the arm's pointer."""
+    arm = spec.arms[number]
     pointer = refusal.pointer
+    if pointer == "/qr" and spec.qr is not None and not arm.guidance.needs.qr:
+        pointer = "/guidance/method"
     own = (
         pointer.startswith("/guidance")
         or (pointer == "/steps" and arm.steps is not None)
@@ -240,8 +271,12 @@ def _twice(pointer: str, what: str, values: Sequence[object]) -> Iterator[Refusa
         seen.add(value)
 
 
+def _named(found: Comparison) -> Comparison:
+    return found.model_copy(update={"id": str(uuid5(NAMESPACE, (found.account or "") + _what_runs(found)))})
+
+
 def _what_runs(found: Comparison) -> str:
     """All that decides about the pictures, and nothing else."""
     what = found.model_dump(mode="json", include={"prompts", "seeds", "arms"})
-    shared = found.shared.model_dump(mode="json", exclude={"preview_every", "priority"})
+    shared = found.shared.model_dump(mode="json", exclude={"preview_every", "priority"}, exclude_none=True)
     return json.dumps([what, shared], sort_keys=True)

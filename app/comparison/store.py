@@ -62,10 +62,18 @@ class Comparisons:
         return sorted(found, key=lambda one: one.created_at_ms, reverse=True)
 
     async def delete(self, comparison: Comparison) -> None:
-        """Forget it and its votes; its jobs are the queue's business."""
-        for kind in ("ballots", "votes"):
+        """Forget it, its votes and what it starts from; its jobs are the queue's business."""
+        for kind in ("ballots", "votes", "starts"):
             await self._storage.delete_prefix(f"{kind}/{comparison.id}/")
         await self._storage.delete(f"comparisons/{comparison.id}.json")
+
+    async def save_start(self, comparison: Comparison, picture: bytes) -> None:
+        """Keep the picture that its cells start from, for those that are made again."""
+        await self._storage.put(f"starts/{comparison.id}/start.png", picture)
+
+    async def start(self, comparison: Comparison) -> bytes | None:
+        """The picture that its cells start from."""
+        return await self._storage.get(f"starts/{comparison.id}/start.png")
 
     async def save_ballot(self, comparison: Comparison, ballot: Ballot) -> None:
         """Remember what a ticket stands for."""

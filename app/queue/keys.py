@@ -49,6 +49,8 @@ class Key(StrEnum):
     """hash: client -> open jobs."""
     API_KEYS = "api-keys"
     """hash: id of an API key -> the key, with a digest of its secret."""
+    SESSION = "session:"
+    """[digest] string: id of the API key with which a browser signed in, until it expires."""
     ACCOUNT = "account:"
     """[id of an API key] zset: its jobs, by time of creation."""
     OPEN = "open"

@@ -53,6 +53,11 @@ def image_key(prefix: str, sha256: str) -> str:
     return f"{prefix}{sha256}.png"
 
 
+def preview_key(prefix: str, index: int, step: int) -> str:
+    """Where the preview of an image's run after this step lies."""
+    return f"{prefix}previews/{index}-{step}.png"
+
+
 def init_key(job_id: str, reference: str) -> str:
     """Where the picture that a job starts from lies; `reference` is `sha256:` and its digest."""
     return f"{init_prefix(job_id)}{reference.removeprefix('sha256:')}.png"

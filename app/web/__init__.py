@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 WEB = Path(__file__).resolve().parent
@@ -25,15 +25,20 @@ class Fresh(StaticFiles):
         return response
 
 
-def mount(app: FastAPI) -> None:
-    """Serve the page."""
+def mount(app: FastAPI, root_path: str = "") -> None:
+    """Serve the page, whose addresses begin with `root_path`."""
     app.mount("/static", Fresh(directory=WEB / "static"), name="static")
 
-    async def shell() -> FileResponse:
-        return FileResponse(WEB / "static" / "index.html", headers=FRESH)
+    shown = {
+        name: (WEB / "static" / f"{name}.html").read_text().replace('="/', f'="{root_path}/')
+        for name in ("index", "docs")
+    }
 
-    async def docs() -> FileResponse:
-        return FileResponse(WEB / "static" / "docs.html", headers=FRESH)
+    async def shell() -> HTMLResponse:
+        return HTMLResponse(shown["index"], headers=FRESH)
+
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(shown["docs"], headers=FRESH)
 
     app.get("/docs", include_in_schema=False)(docs)
     for path in SCREENS:

@@ -13,6 +13,7 @@ from app.queue.base import JobQueue
 from app.queue.embedded import embedded_server
 from app.queue.redis import RedisQueue
 from app.settings import Settings
+from app.storage.base import job_prefix, preview_key
 from app.storage.local import LocalStorage
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier
@@ -88,6 +89,13 @@ async def test_listeners_hear_of_everything(
     assert heard["guidance"]["rows"][0]["guidance_norm"] > 0
     assert heard["preview"] == {"index": 0, "step": 3}
     assert (await queue.get_blob("preview:a:0") or b"").startswith(b"\x89PNG")
+    record = await queue.get("a")
+    assert record is not None
+    assert record.result is not None
+    kept, prefix = record.result.images[0].previews, job_prefix("a", record.created_at_ms)
+    assert 3 in kept
+    for step in kept:
+        assert (await storage.get(preview_key(prefix, 0, step)) or b"").startswith(b"\x89PNG")
 
 
 async def test_a_canceled_job_stops_before_its_next_step(

@@ -1,6 +1,6 @@
 // The API's documentation: everything in openapi.json, to read and to try.
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: new URL("../openapi.json", document.currentScript.src).href,
   domNode: document.getElementById("docs"),
   deepLinking: true,
   displayRequestDuration: true,

@@ -1,9 +1,11 @@
 // The frame of every screen: header, theme, shortcuts, what is said; and which screen is shown.
 
-import { Fragment, html, render, signal, useEffect, useErrorBoundary, useRef } from "/static/vendor/ui.js";
-import { url } from "/static/lib/route.js";
-import { said, toast } from "/static/lib/say.js";
-import { Help, help, listen } from "/static/lib/keys.js";
+import { Fragment, html, render, signal, useEffect, useErrorBoundary, useRef } from "./vendor/ui.js";
+import { path, root, url } from "./lib/route.js";
+import { ask, call, who } from "./lib/api.js";
+import { said, say, toast } from "./lib/say.js";
+import { SignIn } from "./widgets/sign-in.js";
+import { Help, help, listen } from "./lib/keys.js";
 
 const SCREENS = [
   [/^\/$/, "compose"],
@@ -27,22 +29,24 @@ function setTheme(name) {
 }
 setTheme(theme.value);
 
-async function show(path) {
-  const [pattern, name] = SCREENS.find(([known]) => known.test(path)) ?? SCREENS[0];
-  const [, id] = pattern.exec(path) ?? [];
-  const module = await import(`/static/pages/${name}.js`);
-  if (url.value.pathname === path) screen.value = { Page: module.default, id, path };
+async function show(shown) {
+  if (who.value === undefined) await ask();
+  const [pattern, name] = SCREENS.find(([known]) => known.test(shown)) ?? SCREENS[0];
+  const [, id] = pattern.exec(shown) ?? [];
+  const module = await import(`./pages/${name}.js`);
+  if (path() === shown) screen.value = { Page: module.default, id, path: shown };
 }
 
 function Header() {
-  const here = url.value.pathname;
+  const here = path();
   return html`<header class="top"><div class="bar">
-    <a class="brand" href="/"><img src="/static/icon.svg" alt="" width="24" height="24" />Lodestar</a>
+    <a class="brand" href="${root}/"><img src="${root}/static/icon.svg" alt="" width="24" height="24" />Lodestar</a>
     <nav class="main bar" aria-label="Main">
-      ${LINKS.map(([href, text]) => html`<a href=${href} aria-current=${here === href ? "page" : null}>${text}</a>`)}
-      <a href="/docs">API</a>
+      ${LINKS.map(([href, text]) => html`<a href="${root}${href}" aria-current=${here === href ? "page" : null}>${text}</a>`)}
+      <a href="${root}/docs">API</a>
     </nav>
     <div class="bar push">
+      ${who.value?.name && html`<button class="plain" onClick=${leave}>Sign out <span class="sr">of </span>${who.value.name}</button>`}
       <button class="plain" onClick=${() => (help.value = true)}>Shortcuts <kbd>?</kbd></button>
       <select aria-label="Theme" value=${theme.value} onChange=${(event) => setTheme(event.target.value)}>
         ${Object.entries(THEMES).map(([name, text]) => html`<option value=${name} selected=${name === theme.value}>${text}</option>`)}
@@ -59,11 +63,14 @@ function Body() {
     if (shown && shown.path !== Body.first) main.current?.querySelector("h1")?.focus();
     Body.first ??= shown?.path;
   }, [shown]);
+  if (who.value === null) return html`<main id="main" tabindex="-1"><${SignIn} /></main>`;
   return html`<main id="main" ref=${main} tabindex="-1">
     ${error ? html`<h1 tabindex="-1">This page broke</h1><p>${error.message}. Reload it; if that does not help, the browser's console says where.</p>`
       : shown ? html`<${shown.Page} key=${shown.path} id=${shown.id} />` : html`<h1>Loading</h1>`}
   </main>`;
 }
+
+const leave = () => call("/v1/session", { method: "DELETE" }).then(() => (who.value = null)).catch((problem) => say(problem.message));
 
 function Toast() {
   const shown = toast.value;
@@ -76,4 +83,4 @@ const App = () => html`<${Fragment}><${Header} /><${Body} /><${Toast} /><${Help}
 
 listen();
 render(html`<${App} />`, document.getElementById("app"));
-url.subscribe(({ pathname }) => show(pathname));
+url.subscribe(() => show(path()));

@@ -73,6 +73,9 @@ async def test_without_a_key_there_is_nothing_but_the_page_and_the_probes(login:
                 if path in ("/healthz", "/readyz"):
                     assert answer.status_code in (200, 503)
                     continue
+                if path == "/v1/session" and method != "get":
+                    assert answer.status_code in (422, 204)
+                    continue
                 if (method, path) == ("get", "/"):
                     continue
                 assert answer.status_code == 401, (method, path)
@@ -211,3 +214,51 @@ async def test_an_origin_that_is_let_in_may(settings: Settings) -> None:
             assert answer.headers["access-control-allow-origin"] == "https://b.test"
             headers["Origin"] = "https://c.test"
             assert (await http.post("/v1/jobs", json=APPLE, headers=headers)).status_code == 403
+
+
+async def test_a_browser_signs_in_with_a_key_and_other_sites_gain_nothing_by_it(
+    login: Login, store: KeyStore
+) -> None:
+    key, token = await store.create("ann", ["read", "write"], Limits())
+    page = {"X-Requested-With": "lodestar-page"}
+    async with login("") as http:
+        locked = await http.get("/v1/session", headers=page)
+        assert (locked.status_code, locked.headers["www-authenticate"]) == (401, "Bearer")
+        wrong = await http.post("/v1/session", json={"key": f"{token}x"})
+        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (401, "/key")
+        signed_in = await http.post("/v1/session", json={"key": token})
+        assert signed_in.json() == {"object": "session", "name": "ann", "scopes": ["read", "write"]}
+        cookie = signed_in.headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+        assert token.split("_", 2)[2] not in cookie
+        assert (await http.get("/v1/jobs")).status_code == 200  # as <img> and EventSource ask
+        assert (await http.post("/v1/jobs", json=APPLE)).status_code == 401  # as a form of another site could
+        assert (await http.post("/v1/jobs", json=APPLE, headers=page)).status_code == 202
+        stolen = http.cookies["lodestar_session"]
+        assert (await http.delete("/v1/session")).status_code == 204
+        assert (await http.get("/v1/jobs")).status_code == 401
+        assert (
+            await http.get("/v1/jobs", headers={"Cookie": f"lodestar_session={stolen}"})
+        ).status_code == 401
+        await http.post("/v1/session", json={"key": token})
+        assert (await http.get("/v1/session")).json()["name"] == "ann"
+        await store.revoke(key.id)
+        assert (await http.get("/v1/session")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/lodestar", ""])
+async def test_the_service_lives_below_a_path_whether_a_proxy_strips_it_or_not(
+    settings: Settings, path: str
+) -> None:
+    app = create_app(settings.model_copy(update={"root_path": "/lodestar"}))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://proxy.test{path}") as http:
+            shell = await http.get("/compare/x")
+            assert 'src="/lodestar/static/main.js"' in shell.text
+            assert (await http.get("/static/main.js")).status_code == 200
+            made = (await http.post("/v1/jobs", json=APPLE)).json()
+            assert made["urls"]["self"] == f"http://proxy.test/lodestar/v1/jobs/{made['id']}"
+            docs = await http.get("/docs")
+            assert "style-src 'self' 'unsafe-inline'" in docs.headers["content-security-policy"]
+            assert '"/lodestar/static/docs.js"' in docs.text

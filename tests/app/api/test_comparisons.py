@@ -1,5 +1,6 @@
 """Comparisons over HTTP, on a real queue. The worker here hands in pictures that are made already."""
 
+import base64
 import csv
 import io
 import json
@@ -11,8 +12,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.costs import Cost
 from app.jobs import JobError, JobResult
-from app.queue.base import Beat
+from app.queue.base import Beat, WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import job_prefix
@@ -248,3 +250,68 @@ async def test_classes_go_to_the_arms_that_use_them(api: httpx.AsyncClient) -> N
     unused = await api.post("/v1/comparisons", json=ASKED | {"arms": arms[:1], "classes": ["middle"]})
     assert unused.status_code == 422
     assert "does not use classes" in unused.json()["detail"]
+
+
+async def test_every_cell_starts_from_one_picture_also_when_it_is_made_again(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    start = base64.b64encode(PNG).decode()
+    made = await create(api, init_image=start, strength=0.5)
+    url = f"/v1/comparisons/{made['id']}"
+    assert made["init_image"].startswith("sha256:")
+    pictures = {(await api.get(f"/v1/jobs/{cell['job']}/init_image")).content for cell in made["cells"]}
+    assert len(pictures) == 1
+    assert {
+        (await api.get(f"/v1/jobs/{cell['job']}")).json()["resolved"]["strength"] for cell in made["cells"]
+    } == {0.5}
+    assert (await api.post("/v1/comparisons/estimate", json=ASKED | {"init_image": start})).json()["arms"][0][
+        "nfe"
+    ] < 2 * ASKED["steps"]
+    named = f"lodestar:jobs/{made['cells'][0]['job']}/init_image"
+    assert (await create(api, init_image=named, strength=0.5))["id"] == made["id"]
+    assert (await create(api, strength=None))["id"] != made["id"]
+    await api.post(f"{url}/cancel")
+    await api.delete(f"/v1/jobs/{made['cells'][1]['job']}")
+    again = (await api.post(f"{url}/retry")).json()
+    assert (await api.get(f"/v1/jobs/{again['cells'][1]['job']}/init_image")).content in pictures
+    await api.post(f"{url}/cancel")
+    await api.delete(url)
+    assert not list(settings.data_dir.rglob("start.png"))
+    twice = await api.post(
+        "/v1/comparisons",
+        json=ASKED | {"init_image": start, "seeds": [1, 2], "edit": {"source_prompt": "low"}},
+    )
+    assert "/seeds" in {one["pointer"] for one in twice.json()["errors"]}
+    none = await api.post("/v1/comparisons", json=ASKED | {"init_image": "https://elsewhere.test/a.png"})
+    assert (none.status_code, none.json()["errors"][0]["pointer"]) == (422, "/init_image")
+
+
+async def test_a_qr_code_is_that_of_all_arms(api: httpx.AsyncClient) -> None:
+    arms = [{"guidance": {"method": "srpg"}}, {"guidance": {"method": "srpg", "scanning_scale": 100}}]
+    made = await create(api, arms=arms, qr={"data": "https://lodestar.dev"})
+    assert (made["qr"]["version"], made["width"], made["height"]) == (3, 444, 444)
+    (qr,) = {json.dumps(job["resolved"]["qr"]) for job in (await api.get("/v1/jobs")).json()["data"]}
+    assert json.loads(qr) == made["qr"]
+    mixed = await api.post("/v1/comparisons", json=ASKED | {"arms": [arms[0], ARMS[0]], "qr": {"data": "x"}})
+    assert [one["pointer"] for one in mixed.json()["errors"]] == ["/arms/1/guidance/method"]
+    missing = await api.post("/v1/comparisons", json=ASKED | {"arms": arms})
+    assert [one["pointer"] for one in missing.json()["errors"]] == ["/qr"]
+
+
+async def test_an_estimate_tells_the_time_that_the_workers_measured(
+    api: httpx.AsyncClient, queue: RedisQueue
+) -> None:
+    cost = Cost("toy", 64, 64, "cfg", evaluations=2, busy_ms=10, step_ms=30, image_ms=20)
+    for name in "ab":
+        card = WorkerCard(name, "host", 1, "cpu", ["toy"], 0, max_rows=16, left_ms=0, costs=[cost])
+        await queue.announce(card)
+    told = (await api.post("/v1/comparisons/estimate", json=ASKED | {"arms": ARMS})).json()
+    assert (told["pictures"], told["compute_matched"]) == (6, False)
+    assert [arm["matched_steps"] for arm in told["arms"]] == [4, 4, 8]
+    # two arms of 4 steps at 10 ms, one at 5 ms, and 20 ms a picture; two prompts, two workers
+    assert told["seconds"] == pytest.approx((2 * (40 + 40 + 20) + 6 * 20) / 2 / 1e3)
+
+
+async def test_an_estimate_tells_no_time_while_nothing_was_measured(api: httpx.AsyncClient) -> None:
+    told = (await api.post("/v1/comparisons/estimate", json=ASKED)).json()
+    assert (told["nfe"], told["seconds"]) == (32, None)

@@ -1,6 +1,7 @@
 // The service's HTTP contract, as far as these pages use it.
 
-import { signal } from "/static/vendor/ui.js";
+import { signal } from "../vendor/ui.js";
+import { root } from "./route.js";
 
 /** An answer that says what is wrong; `errors` names the places: [{pointer, detail}]. */
 export class Problem extends Error {
@@ -12,15 +13,23 @@ export class Problem extends Error {
   }
 }
 
+/** Who is signed in: {name, scopes}; name is null where no key is asked for. null: nobody, undefined: not known. */
+export const who = signal();
+
+/** Ask who is signed in; what goes wrong besides is for the screens to tell. */
+export const ask = () => get("/v1/session").then((told) => (who.value = told)).catch((problem) => (who.value = problem.status === 401 ? null : { name: null }));
+
 export async function call(path, { method = "GET", body } = {}) {
-  const headers = body === undefined ? {} : { "Content-Type": "application/json" };
+  const headers = { "X-Requested-With": "lodestar-page" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(root + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
     throw new Problem({ detail: "The server does not answer; is `make serve` still running?" });
   }
   const told = await answer.json().catch(() => null);
+  if (answer.status === 401) who.value = null;
   if (!answer.ok) throw new Problem(told, answer.status);
   return told;
 }

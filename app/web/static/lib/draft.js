@@ -1,7 +1,11 @@
 // What a person writes in the form, as a request and back. Pure functions.
 
-export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height"];
-const NUMBERS = new Set(["steps", "width", "height"]);
+import { given } from "./schema.js";
+
+export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height", "init_image", "strength", "embedded_scale"];
+const NUMBERS = new Set(["steps", "width", "height", "strength", "embedded_scale"]);
+const CODE = { data: "https://example.org/lodestar", ecc: "M" };
+const NOT_OF_CODES = ["width", "height", "init_image", "strength"];
 
 /** Lines as prompts; `a {red|blue} apple` stands for both. */
 export function prompts(text) {
@@ -43,18 +47,37 @@ export function sweep(text) {
   return list.length && list.length <= 8 && list.every(Number.isFinite) ? list : null;
 }
 
+/** The request as an address carries it: without a picture, which would be too long. */
+export function linked(spec) {
+  if (!spec.init_image?.startsWith("data:")) return spec;
+  const { init_image, strength, edit, ...rest } = spec;
+  return rest;
+}
+
+/** What the methods of these arms need, as the catalogue says. */
+export const needsOf = (arms, methods) => new Set(arms.flatMap((arm) => methods[arm.guidance.method]?.needs ?? []));
+
 /** The form as a request. */
-export function request(draft) {
+export function request(draft, methods) {
+  const needs = needsOf(draft.arms, methods);
+  const code = needs.has("qr");
   const spec = { prompts: prompts(draft.prompts), seeds: seeds(draft.seeds) ?? [], arms: draft.arms.map(arm) };
+  if (code) spec.qr = given(draft.qr);
+  if (needs.has("classes")) spec.classes = listed(draft.classes);
+  if (draft.edit && draft.init_image && !code) spec.edit = { source_prompt: draft.source_prompt ?? "" };
   for (const name of FIELDS) {
+    if (code && NOT_OF_CODES.includes(name)) continue;
+    if (name === "strength" && (draft.edit || !draft.init_image)) continue;
     const value = draft[name];
     if (value !== "" && value !== undefined && value !== null) spec[name] = NUMBERS.has(name) ? Number(value) : value;
   }
   return spec;
 }
 
+const listed = (text) => text.split(",").map((one) => one.trim()).filter(Boolean);
+
 function arm({ guidance, label, steps, sampler }) {
-  const told = { guidance: Object.fromEntries(Object.entries(guidance).filter(([, value]) => value !== "")) };
+  const told = { guidance: given(guidance) };
   if (label) told.label = label;
   if (steps) told.steps = Number(steps);
   if (sampler) told.sampler = sampler;
@@ -69,13 +92,19 @@ export function draftOf(spec) {
     arms: (spec.arms ?? [{ guidance: spec.guidance ?? { method: "cfg" } }]).map((one) => ({ ...one, guidance: { ...one.guidance } })),
   };
   for (const name of FIELDS) draft[name] = spec[name] ?? "";
-  return draft;
+  if (draft.init_image.startsWith("sha256:")) draft.init_image = ""; // a digest, as in a finished request, is no picture
+  return { ...draft, qr: spec.qr ?? CODE, classes: (spec.classes ?? []).join(", "), edit: Boolean(spec.edit), source_prompt: spec.edit?.source_prompt ?? "" };
 }
 
 /** A comparison as a request for the same: what all arms share is said once. */
 export function requestOf(found) {
   const shared = (name) => (found.arms.every((arm) => arm[name] === found.arms[0][name]) ? found.arms[0][name] : null);
-  const spec = { prompts: found.prompts, seeds: found.seeds, model: found.model, negative_prompt: found.negative_prompt, width: found.width, height: found.height };
+  const spec = { prompts: found.prompts, seeds: found.seeds, model: found.model, negative_prompt: found.negative_prompt };
+  if (found.classes.length) spec.classes = found.classes;
+  if (found.qr) spec.qr = found.qr;
+  else Object.assign(spec, { width: found.width, height: found.height });
+  if (found.init_image) Object.assign(spec, { init_image: `lodestar:jobs/${found.cells[0].job}/init_image`, ...(found.edit ? { edit: found.edit } : { strength: found.strength }) });
+  if (found.embedded_scale !== null) spec.embedded_scale = found.embedded_scale;
   const [steps, sampler] = [shared("steps"), shared("sampler")];
   if (steps) spec.steps = steps;
   if (sampler) spec.sampler = sampler;

@@ -1,6 +1,6 @@
 // One table of shortcuts: it acts, and it is the help. Single letters do nothing while a field has the focus.
 
-import { html, signal, useEffect, useRef } from "/static/vendor/ui.js";
+import { html, signal, useEffect, useRef } from "../vendor/ui.js";
 
 export const help = signal(false);
 const off = signal(localStorage.getItem("shortcuts") === "off");

@@ -1,8 +1,9 @@
 // A comparison that is kept up to date: snapshot first, then one stream of events for all its cells.
 // Events set, never add, and are applied once per frame; a lost stream is taken up where it ended.
 
-import { batch, computed, signal } from "/static/vendor/ui.js";
-import { comparison, get, post } from "/static/lib/api.js";
+import { batch, computed, signal } from "../vendor/ui.js";
+import { comparison, get, post } from "./api.js";
+import { root } from "./route.js";
 
 const STATES = ["queued", "start", "completed", "failed", "canceled", "expired"];
 const OPEN = ["queued", "starting", "processing"];
@@ -46,10 +47,9 @@ export class Live {
   }
 
   take(told) {
-    const { cells, ...found } = told;
     batch(() => {
-      for (const cell of cells) this.set(cell.index, (before) => ({ ...before, ...cell }));
-      this.found.value = found;
+      for (const cell of told.cells) this.set(cell.index, (before) => ({ ...before, ...cell }));
+      this.found.value = told;
     });
   }
 
@@ -60,7 +60,7 @@ export class Live {
 
   follow() {
     this.close();
-    const source = (this.source = new EventSource(`${comparison(this.id)}/events?after=${this.found.value.last_event_id}`));
+    const source = (this.source = new EventSource(`${root}${comparison(this.id)}/events?after=${this.found.value.last_event_id}`));
     const hear = (name) => source.addEventListener(name, (event) => this.put(name, JSON.parse(event.data)));
     ["snapshot", "progress", "preview", "guidance", "image", "done", ...STATES].forEach(hear);
     source.onopen = () => (this.connected.value = true);
@@ -98,7 +98,7 @@ export class Live {
     else if (name === "done") this.close();
     else if (STATES.includes(name)) this.set(data.cell, (cell) => ({ ...cell, ...data, preview: name === "completed" ? null : cell.preview }));
     else if (name === "progress") this.set(data.cell, (cell) => ({ ...cell, status: "processing", progress: data }));
-    else if (name === "preview" && data.index === 0) this.set(data.cell, (cell) => ({ ...cell, preview: { url: data.url, step: data.step } }));
+    else if (name === "preview" && data.index === 0) this.set(data.cell, (cell) => ({ ...cell, preview: { url: data.url, step: data.step }, seen: [...(cell.seen ?? []), data.step] }));
     else if (name === "guidance") {
       this.set(data.cell, (cell) => {
         const rows = new Map(cell.rows);
@@ -113,7 +113,7 @@ export class Live {
     const cell = this.cells[index].value;
     if (cell.traced || !cell.images.length) return;
     this.set(index, (now) => ({ ...now, traced: true }));
-    const { images } = await get(new URL(cell.trace).pathname);
+    const { images } = await get(`/v1/jobs/${cell.job}/trace`);
     const rows = new Map((images[0]?.rows ?? []).map((row) => [row.step, row]));
     this.set(index, (now) => ({ ...now, rows }));
   }

@@ -1,6 +1,6 @@
 // What the page says to a person: one polite live region, one toast, numbers in words.
 
-import { signal } from "/static/vendor/ui.js";
+import { signal } from "../vendor/ui.js";
 
 export const said = signal("");
 export const toast = signal(null);

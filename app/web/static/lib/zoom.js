@@ -1,6 +1,6 @@
 // One zoom for all pictures of a comparison. The centre is a fraction of the picture, so sizes may differ.
 
-import { signal } from "/static/vendor/ui.js";
+import { signal } from "../vendor/ui.js";
 
 export const MOST = 16;
 export const zoom = signal({ z: 1, x: 0.5, y: 0.5 });

@@ -1,20 +1,22 @@
 // One comparison: overview, pair, metrics, trajectories, spec. What is looked at is in the address.
 
-import { Fragment, html, useEffect, useMemo, useState } from "/static/vendor/ui.js";
-import { call, comparison, loadCatalogue, post } from "/static/lib/api.js";
-import { requestOf } from "/static/lib/draft.js";
-import { useKeys } from "/static/lib/keys.js";
-import { Live } from "/static/lib/live.js";
-import { go, put, query } from "/static/lib/route.js";
-import { announce, copy, count, say } from "/static/lib/say.js";
-import { look, panBy, read, written, zoom, zoomBy } from "/static/lib/zoom.js";
-import { Differs } from "/static/widgets/differs.js";
-import { Field, Select } from "/static/widgets/field.js";
-import { Grid } from "/static/widgets/grid.js";
-import { Metrics } from "/static/widgets/metrics.js";
-import { MODES, Pair } from "/static/widgets/pair.js";
-import { Spec } from "/static/widgets/spec.js";
-import { Trajectory } from "/static/widgets/trajectory.js";
+import { Fragment, html, useEffect, useMemo, useState } from "../vendor/ui.js";
+import { call, comparison, loadCatalogue, post } from "../lib/api.js";
+import { requestOf } from "../lib/draft.js";
+import { useKeys } from "../lib/keys.js";
+import { Live } from "../lib/live.js";
+import { go, put, query, root } from "../lib/route.js";
+import { announce, copy, count, say } from "../lib/say.js";
+import { look, panBy, read, written, zoom, zoomBy } from "../lib/zoom.js";
+import { CodeReport } from "../widgets/code.js";
+import { Differs } from "../widgets/differs.js";
+import { Field, Select } from "../widgets/field.js";
+import { Grid } from "../widgets/grid.js";
+import { Metrics } from "../widgets/metrics.js";
+import { MODES, Pair } from "../widgets/pair.js";
+import { Scrubber } from "../widgets/scrubber.js";
+import { Spec } from "../widgets/spec.js";
+import { Trajectory } from "../widgets/trajectory.js";
 
 const VIEWS = { overview: "Overview", pair: "Pair", metrics: "Metrics", steps: "Trajectories", spec: "Spec" };
 const ZOOM_PAUSE_MS = 250;
@@ -32,7 +34,7 @@ export default function Compare({ id }) {
     });
     return () => { stop(); clearTimeout(timer); };
   }, [id]);
-  if (live.problem.value) return html`<div class="stack"><h1 tabindex="-1">No comparison here</h1><p>${live.problem.value.message}</p><p><a href="/library">Look in the library</a> or <a href="/">make a new one</a>.</p></div>`;
+  if (live.problem.value) return html`<div class="stack"><h1 tabindex="-1">No comparison here</h1><p>${live.problem.value.message}</p><p><a href="${root}/library">Look in the library</a> or <a href="${root}/">make a new one</a>.</p></div>`;
   if (!live.found.value) return html`<h1 tabindex="-1">Loading the comparison</h1>`;
   return html`<${Shown} live=${live} />`;
 }
@@ -82,11 +84,11 @@ function Shown({ live }) {
   return html`<div class="stack">
     <${Top} live=${live} />
     <nav class="tabs" aria-label="Views of this comparison">${Object.entries(VIEWS).map(([name, text]) => html`<a href=${link({ view: name === "overview" ? null : name })} aria-current=${name === view ? "page" : null}>${text}</a>`)}
-      <a href="/compare/${found.id}/vote">Vote</a><a href="/compare/${found.id}/results">Results</a></nav>
+      <a href="${root}/compare/${found.id}/vote">Vote</a><a href="${root}/compare/${found.id}/results">Results</a></nav>
     ${view === "overview" && html`<${Overview} live=${live} chosen=${chosen} />`}
     ${view === "pair" && html`<${PairView} live=${live} chosen=${chosen} />`}
     ${view === "metrics" && html`<${Metrics} live=${live} />`}
-    ${view === "steps" && html`<${Trajectory} live=${live} />`}
+    ${view === "steps" && html`<${Steps} live=${live} chosen=${chosen} />`}
     ${view === "spec" && html`<${Spec} live=${live} />`}
   </div>`;
 }
@@ -115,13 +117,13 @@ function Top({ live }) {
       <span class="push bar">
         ${live.open.value && html`<button type="button" onClick=${act("cancel")}>Cancel</button>`}
         ${!live.open.value && lost > 0 && html`<button type="button" onClick=${act("retry")}>Make ${lost} again</button>`}
-        <a class="button" href="/?from=${id}">Fork</a>
+        <a class="button" href="${root}/?from=${id}">Fork</a>
         <details class="menu" id="export"><summary class="button">Export</summary><div class="sheet">
-          ${[["zip", "Everything as zip"], ["html", "Report, one HTML file"], ["png", "Contact sheet, PNG"]].map(([kind, text]) => html`<a href="${comparison(id)}/export.${kind}" download>${text} (${size})</a>`)}
-          <a href="${comparison(id)}/export.csv" download>Scores, CSV (${count(total, "row")})</a>
-          <a href="${comparison(id)}/export.csv?of=traces" download>Traces, CSV</a>
-          <a href="${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a>
-          <a href="${comparison(id)}/export.json" download>All numbers, JSON</a></div></details>
+          ${[["zip", "Everything as zip"], ["html", "Report, one HTML file"], ["png", "Contact sheet, PNG"]].map(([kind, text]) => html`<a href="${root}${comparison(id)}/export.${kind}" download>${text} (${size})</a>`)}
+          <a href="${root}${comparison(id)}/export.csv" download>Scores, CSV (${count(total, "row")})</a>
+          <a href="${root}${comparison(id)}/export.csv?of=traces" download>Traces, CSV</a>
+          <a href="${root}${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a>
+          <a href="${root}${comparison(id)}/export.json" download>All numbers, JSON</a></div></details>
         <button type="button" class="primary" onClick=${() => copy(location.href, "The link")}>Share</button>
       </span></div>
     <${Matched} live=${live} />
@@ -183,6 +185,12 @@ function Overview({ live, chosen }) {
   </div>`;
 }
 
+function Steps({ live, chosen }) {
+  const { arms, width, height } = live.found.value;
+  const [a, b] = [chosen.a, chosen.b].map((arm) => live.at(chosen.prompt, chosen.seed, arm).value);
+  return html`<div class="stack">${arms.length > 1 && html`<${Scrubber} a=${a} b=${b} arms=${arms} width=${width} height=${height} />`}<${Trajectory} live=${live} /></div>`;
+}
+
 function PairView({ live, chosen, brief = false }) {
   const found = live.found.value;
   const { prompts, seeds, arms, width, height } = found;
@@ -192,18 +200,23 @@ function PairView({ live, chosen, brief = false }) {
   const options = arms.map((arm, index) => [String(index), arm.label]);
   const set = (name) => (value) => choose(found, { [name]: Number(value) });
   const select = (label, name, values) => html`<${Field} label=${label}>${(attributes) => html`<${Select} attributes=${attributes} value=${String(chosen[name])} options=${values} onChange=${set(name)} />`}<//>`;
-  if (arms.length < 2) return html`<p class="quiet">There is one arm only; <a href="/?from=${found.id}">fork</a> it to add another.</p>`;
-  return html`<section class="pair" aria-labelledby="pair-title">
-    <div class="card tight">
-      <h2 id="pair-title">A against B</h2>
-      <div class="fields">${select("A", "a", options)}${select("B", "b", options)}
-        ${prompts.length > 1 && select("Prompt of the pair", "prompt", prompts.map((text, index) => [String(index), text]))}
-        ${seeds.length > 1 && select("Seed of the pair", "seed", seeds.map((seed, index) => [String(index), String(seed)]))}</div>
-      ${a.images.length && b.images.length ? html`<${Pair} a=${named(a)} b=${named(b)} width=${width} height=${height} />` : html`<p class="quiet">The slider comes when both pictures are made.</p>`}
+  if (arms.length < 2) return html`<p class="quiet">There is one arm only; <a href="${root}/?from=${found.id}">fork</a> it to add another.</p>`;
+  const both = a.images.length > 0 && b.images.length > 0;
+  return html`<${Fragment}><section class="pair" aria-labelledby="pair-title">
+    <div class="stack">
+      <div class="card tight">
+        <h2 id="pair-title">A against B</h2>
+        <div class="fields">${select("A", "a", options)}${select("B", "b", options)}
+          ${prompts.length > 1 && select("Prompt of the pair", "prompt", prompts.map((text, index) => [String(index), text]))}
+          ${seeds.length > 1 && select("Seed of the pair", "seed", seeds.map((seed, index) => [String(index), String(seed)]))}</div>
+        ${both ? html`<${Pair} a=${named(a)} b=${named(b)} width=${width} height=${height} />` : html`<p class="quiet">The slider comes when both pictures are made.</p>`}
+      </div>
+      ${!brief && html`<${Scrubber} a=${a} b=${b} arms=${arms} width=${width} height=${height} />`}
     </div>
     <div class="stack">
-      ${a.images.length && b.images.length ? html`<section class="card tight" aria-labelledby="differs"><h2 id="differs">What differs</h2><${Differs} a=${a} b=${b} arms=${arms} /></section>` : null}
-      <${Trajectory} live=${live} row=${row} only=${brief ? ["guidance_norm"] : null} />
+      ${both && html`<section class="card tight" aria-labelledby="differs"><h2 id="differs">What differs</h2><${Differs} a=${a} b=${b} arms=${arms} /></section>`}
+      ${both && found.qr && html`<${CodeReport} a=${a} b=${b} arms=${arms} qr=${found.qr} />`}
+      ${brief && html`<${Trajectory} live=${live} row=${row} only=${["guidance_norm"]} />`}
     </div>
-  </section>`;
+  </section>${!brief && html`<${Trajectory} live=${live} row=${row} />`}<//>`;
 }

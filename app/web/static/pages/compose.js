@@ -1,13 +1,15 @@
 // Compose: prompts x seeds x arms, what it will cost, and the worked example for a first look.
 
-import { html, signal, useEffect, useState } from "/static/vendor/ui.js";
-import { catalogue, comparison, get, loadCatalogue, post } from "/static/lib/api.js";
-import { FIELDS, draftOf, prompts, request, requestInside, requestOf, seeds } from "/static/lib/draft.js";
-import { go, put, query } from "/static/lib/route.js";
-import { announce, copy, count, say } from "/static/lib/say.js";
-import { ArmForm, letter } from "/static/widgets/arm-form.js";
-import { Field, Select } from "/static/widgets/field.js";
-import { useKeys } from "/static/lib/keys.js";
+import { html, signal, useEffect, useState } from "../vendor/ui.js";
+import { catalogue, comparison, get, loadCatalogue, post } from "../lib/api.js";
+import { FIELDS, draftOf, linked, needsOf, prompts, request, requestInside, requestOf, seeds } from "../lib/draft.js";
+import { go, put, query } from "../lib/route.js";
+import { announce, copy, count, say } from "../lib/say.js";
+import { ArmForm, letter } from "../widgets/arm-form.js";
+import { Field, Select } from "../widgets/field.js";
+import { QrForm } from "../widgets/qr-form.js";
+import { StartForm } from "../widgets/start-form.js";
+import { useKeys } from "../lib/keys.js";
 
 /** High scales, because that is where the methods part. */
 const WORKED = {
@@ -18,6 +20,13 @@ const WORKED = {
     { label: "CFG", guidance: { method: "cfg", scale: 12 } },
     { label: "CFG++", guidance: { method: "cfgpp", scale: 0.6 } },
     { label: "APG", guidance: { method: "apg", scale: 12 } },
+  ],
+};
+/** What the guidance does for a code: with it, and without. */
+const CODES = {
+  arms: [
+    { label: "SRPG", guidance: { method: "srpg" } },
+    { label: "without guidance", guidance: { method: "srpg", scanning_scale: 0, refine: { iterations: 0 } } },
   ],
 };
 const EXAMPLES = ["a red apple, 3d", "grinning face, fluent", "a panda, flat, on a green background", "a blue heart, flat, on an orange background", "a frog, 3d, on a black background"];
@@ -34,10 +43,12 @@ const change = (changes) => {
   timer = setTimeout(settle, PAUSE_MS);
 };
 
+const asked = () => request(draft.value, catalogue.value.methods);
+
 /** When a person pauses: keep the form in the address and ask what it would cost. */
 async function settle() {
-  const spec = request(draft.value);
-  put({ spec: JSON.stringify(spec), from: null });
+  const spec = asked();
+  put({ spec: JSON.stringify(linked(spec)), from: null });
   if (!spec.prompts.length || !spec.seeds.length) {
     estimate.value = null;
     return;
@@ -63,7 +74,8 @@ async function begin() {
   }
   const usual = { ...WORKED, title: undefined, model: models[0].id, sampler: models[0].sampler, steps: models[0].steps };
   draft.value = draftOf(spec ?? usual);
-  if (!draft.value.model) draft.value = { ...draft.value, model: models[0].id };
+  const card = models.find((one) => one.id === draft.value.model) ?? models[0];
+  draft.value = { ...draft.value, model: card.id, sampler: draft.value.sampler || card.sampler };
   await settle();
 }
 
@@ -86,12 +98,13 @@ export default function Compose() {
     begin().catch((problem) => fail(problem));
     return () => clearTimeout(timer);
   }, []);
-  useKeys({ r: ["Run the comparison", () => draft.value && run(request(draft.value))] });
+  useKeys({ r: ["Run the comparison", () => draft.value && run(asked())] });
   return html`<div class="stack">
     <section class="card hero" aria-labelledby="hero">
       <div class="tight"><h1 id="hero" tabindex="-1">See what guidance does to a picture</h1>
         <p>CFG, CFG++ and APG draw “${WORKED.prompts[0]}” from the same noise, step by step. Then drag between two of them, and read what differs and why.</p></div>
-      <button class="primary big" onClick=${() => run(WORKED)}>Run the worked example</button>
+      <div class="tight"><button class="primary big" onClick=${() => run(WORKED)}>Run the worked example</button>
+        <button class="plain" disabled=${!draft.value} onClick=${() => change(CODES)}>Fill in a QR code</button></div>
     </section>
     ${failed ? html`<p class="note trouble" role="alert">${failed.message}</p>` : draft.value && catalogue.value ? html`<${Form} />` : html`<p class="quiet">Loading the catalogue…</p>`}
   </div>`;
@@ -102,6 +115,7 @@ function Form() {
   const now = draft.value;
   const model = models.find((one) => one.id === now.model) ?? models[0];
   const fit = new Set(Object.values(model.takes).flat());
+  const needs = needsOf(now.arms, methods);
   const arms = now.arms.filter((arm) => methods[arm.guidance.method]);
   const setArms = (next) => change({ arms: next.slice(0, 8) });
   const replace = (index, ...some) => setArms([...arms.slice(0, index), ...some, ...arms.slice(index + 1)]);
@@ -118,9 +132,9 @@ function Form() {
   const add = () => {
     const used = new Set(arms.map((arm) => arm.guidance.method));
     const next = ["cfg", "cfgpp", "apg", "none", ...Object.keys(methods)].find((id) => methods[id] && !used.has(id)) ?? "cfg";
-    setArms([...arms, { guidance: { method: next } }]);
+    setArms([...arms, needs.has("qr") ? { ...arms.at(-1), label: "" } : { guidance: { method: next } }]);
   };
-  return html`<form novalidate class="stack" onSubmit=${(event) => { event.preventDefault(); run(request(now)); }}
+  return html`<form novalidate class="stack" onSubmit=${(event) => { event.preventDefault(); run(asked()); }}
       onDragOver=${(event) => event.preventDefault()} onDrop=${dropped}>
     ${all.length > 0 && html`<div class="note trouble" id="summary" tabindex="-1" role="group" aria-labelledby="summary-title"><h2 id="summary-title">This cannot run yet</h2>
       <ul>${all.map((error) => html`<li>${where(error.pointer)}${error.detail}</li>`)}</ul></div>`}
@@ -138,9 +152,12 @@ function Form() {
             onChange=${(id) => { const card = models.find((one) => one.id === id); change({ model: id, sampler: card.sampler, steps: card.steps, width: "", height: "" }); }} />`}<//>
           <${Field} label="Sampler" at="/sampler" errors=${all}>${(attributes) => html`<${Select} attributes=${attributes} value=${now.sampler} options=${samplers.map((one) => [one.id, fit.has(one.id) ? one.title : `${one.title} (not with this model)`, !fit.has(one.id)])} onChange=${(sampler) => change({ sampler })} />`}<//>
           ${field("steps", "Steps", { type: "number", min: 1, max: 200 })}
-          ${field("width", "Width, px", { type: "number", step: model.factor, placeholder: model.width })}
-          ${field("height", "Height, px", { type: "number", step: model.factor, placeholder: model.height })}
+          ${!needs.has("qr") && field("width", "Width, px", { type: "number", step: model.factor, placeholder: model.width })}
+          ${!needs.has("qr") && field("height", "Height, px", { type: "number", step: model.factor, placeholder: model.height })}
         </div>
+        ${needs.has("classes") && html`<${Field} label="Classes to choose among, separated by commas" at="/classes" errors=${all}>${(attributes) => html`<input ...${attributes} value=${now.classes} placeholder="a green apple, a pear" onInput=${(event) => change({ classes: event.target.value })} />`}<//>`}
+        ${model.extras.includes("embedded") && field("embedded_scale", "Scale built into the model", { type: "number", min: 0, step: "any", placeholder: model.embedded_scale })}
+        ${needs.has("qr") ? html`<${QrForm} qr=${now.qr} set=${(qr) => change({ qr })} model=${model} errors=${all} />` : html`<${StartForm} now=${now} change=${change} errors=${all} />`}
         <div><label for="open">Open a picture made here: its request comes back</label>
           <input id="open" type="file" accept="image/png" onChange=${(event) => open(event.target.files[0])} /></div>
       </section>

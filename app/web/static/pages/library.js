@@ -1,9 +1,9 @@
 // Everything that was compared here: search it, open it, fork it, delete it.
 
-import { html, signal, useEffect } from "/static/vendor/ui.js";
-import { call, comparison, get } from "/static/lib/api.js";
-import { put, query } from "/static/lib/route.js";
-import { announce, count, say } from "/static/lib/say.js";
+import { html, signal, useEffect } from "../vendor/ui.js";
+import { call, comparison, get } from "../lib/api.js";
+import { local, put, query, root } from "../lib/route.js";
+import { announce, count, say } from "../lib/say.js";
 
 const PAGE = 24;
 const UNDO_S = 6;
@@ -42,13 +42,13 @@ export default function Library() {
   return html`<div class="stack">
     <div class="bar"><h1 tabindex="-1">Library</h1><span class="push"><label for="search">Search title, prompt, model, method</label><input id="search" type="search" value=${search} onInput=${(event) => put({ search: event.target.value })} /></span></div>
     ${problem.value && html`<p class="note trouble" role="alert">${problem.value.message}</p>`}
-    ${list.value && !shown.length && html`<div class="card tight"><p>${search ? "Nothing matches." : "Nothing was compared yet."}</p><p><a class="button primary" href="/">Run the worked example</a></p></div>`}
+    ${list.value && !shown.length && html`<div class="card tight"><p>${search ? "Nothing matches." : "Nothing was compared yet."}</p><p><a class="button primary" href="${root}/">Run the worked example</a></p></div>`}
     <ul class="plain shelf">${shown.map((one) => html`<li key=${one.id} class="card tight">
-      <a href="/compare/${one.id}" class="strip" tabindex="-1" aria-hidden="true">${one.thumbnails.slice(0, 4).map((url) => html`<img src=${new URL(url).pathname} alt="" width="80" height="80" loading="lazy" decoding="async" />`)}</a>
-      <h2><a href="/compare/${one.id}">${one.title}</a></h2>
+      <a href="${root}/compare/${one.id}" class="strip" tabindex="-1" aria-hidden="true">${one.thumbnails.slice(0, 4).map((url) => html`<img src=${local(url)} alt="" width="80" height="80" loading="lazy" decoding="async" />`)}</a>
+      <h2><a href="${root}/compare/${one.id}">${one.title}</a></h2>
       <p class="quiet">${one.arms.map((arm) => arm.label).join(", ")}</p>
       <p class="quiet num">${count(one.prompts.length, "prompt")}, ${count(one.seeds.length, "seed")}, ${one.model}; ${Object.entries(one.counts).map(([name, number]) => `${number} ${name}`).join(", ")}; <time datetime=${one.created_at}>${new Date(one.created_at).toLocaleString()}</time></p>
-      <div class="bar"><a class="button" href="/?from=${one.id}" aria-label="Fork ${one.title}">Fork</a><a class="button" href="/compare/${one.id}/results" aria-label="Results of ${one.title}">Results</a>
+      <div class="bar"><a class="button" href="${root}/?from=${one.id}" aria-label="Fork ${one.title}">Fork</a><a class="button" href="${root}/compare/${one.id}/results" aria-label="Results of ${one.title}">Results</a>
         <button type="button" class="plain push" aria-label="Delete ${one.title}" onClick=${() => remove(one)}>Delete</button></div></li>`)}</ul>
     ${list.value?.has_more && html`<button type="button" onClick=${() => load(search, list.value.last_id).catch((error) => say(error.message))}>Show more</button>`}
   </div>`;

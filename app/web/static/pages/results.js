@@ -1,12 +1,12 @@
 // What the votes say, with honest intervals: ranks as ranges, every pair in words, and how far voters agree.
 
-import { Fragment, html, signal, useEffect } from "/static/vendor/ui.js";
-import { comparison, get } from "/static/lib/api.js";
-import { put, query } from "/static/lib/route.js";
-import { count, percent } from "/static/lib/say.js";
-import { DotPlot } from "/static/widgets/chart.js";
-import { Field, Select } from "/static/widgets/field.js";
-import { Swatch } from "/static/widgets/swatch.js";
+import { Fragment, html, signal, useEffect } from "../vendor/ui.js";
+import { comparison, get } from "../lib/api.js";
+import { put, query, root } from "../lib/route.js";
+import { count, percent } from "../lib/say.js";
+import { DotPlot } from "../widgets/chart.js";
+import { Field, Select } from "../widgets/field.js";
+import { Swatch } from "../widgets/swatch.js";
 
 const state = signal(null);
 const problem = signal(null);
@@ -27,7 +27,7 @@ export default function Results({ id }) {
   const mine = localStorage.getItem("voter");
   return html`<div class="stack">
     <div class="bar"><h1 tabindex="-1">Votes on ${found.title}</h1></div>
-    <nav class="tabs" aria-label="This comparison"><a href="/compare/${id}">Pictures</a><a href="/compare/${id}/vote">Vote</a><a href="/compare/${id}/results" aria-current="page">Results</a><a href="${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a></nav>
+    <nav class="tabs" aria-label="This comparison"><a href="${root}/compare/${id}">Pictures</a><a href="${root}/compare/${id}/vote">Vote</a><a href="${root}/compare/${id}/results" aria-current="page">Results</a><a href="${root}${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a></nav>
     <div class="card fields">
       <${Field} label="Whose votes">${(attributes) => html`<${Select} attributes=${attributes} value=${query("voter")} options=${[["", `all ${count(votes.voters, "voter")}`], ...(mine ? [[mine, "mine alone"]] : [])]} onChange=${(voter) => put({ voter })} />`}<//>
       <${Field} label="On which prompt">${(attributes) => html`<${Select} attributes=${attributes} value=${query("prompt")} options=${[["", "all prompts"], ...found.prompts.map((text, index) => [String(index), text])]} onChange=${(prompt) => put({ prompt })} />`}<//>
@@ -43,7 +43,7 @@ export default function Results({ id }) {
       <section class="card tight"><h2>Can it be believed?</h2><table class="data"><tbody>
         ${[["Left side chosen", votes.left, "50 % without side bias"], ["Same vote when shown again", votes.self_agreement, "of pairs shown twice"], ...votes.agreement.map((one) => [`Preferred picture has the higher ${one.title.toLowerCase()}`, one.share, "of votes with a winner"])].map(([text, share, note]) => html`<tr><th scope="row">${text}</th><td>${share ? `${interval(share)}, n = ${share.n}` : "no vote tells yet"}</td><td class="text quiet">${note}</td></tr>`)}</tbody></table>
         <p class="quiet">Cost: ${found.arms.map((arm, index) => `${arm.label} ${cost[index].nfe.join(", ") || "–"}`).join("; ")} evaluations per picture.</p></section><//>`}
-    ${votes.n === 0 && html`<p><a class="button primary" href="/compare/${id}/vote">Cast the first vote</a></p>`}
+    ${votes.n === 0 && html`<p><a class="button primary" href="${root}/compare/${id}/vote">Cast the first vote</a></p>`}
   </div>`;
 }
 

@@ -1,8 +1,8 @@
 // The state of the fleet: what waits, what runs, who works, what went wrong; in a sentence first.
 
-import { html, signal, useEffect } from "/static/vendor/ui.js";
-import { get, post } from "/static/lib/api.js";
-import { count, say, short } from "/static/lib/say.js";
+import { html, signal, useEffect } from "../vendor/ui.js";
+import { get, post } from "../lib/api.js";
+import { count, say, short } from "../lib/say.js";
 
 const EVERY_MS = 2000;
 const state = signal(null);

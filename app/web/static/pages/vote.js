@@ -1,9 +1,10 @@
 // Blind votes. This page asks for nothing but ballots: no arm, no cost and no order of arrival reaches it.
 
-import { Fragment, html, signal, useEffect, useState } from "/static/vendor/ui.js";
-import { comparison, post } from "/static/lib/api.js";
-import { useKeys } from "/static/lib/keys.js";
-import { announce, count, say } from "/static/lib/say.js";
+import { Fragment, html, signal, useEffect, useState } from "../vendor/ui.js";
+import { local, root } from "../lib/route.js";
+import { comparison, post } from "../lib/api.js";
+import { useKeys } from "../lib/keys.js";
+import { announce, count, say } from "../lib/say.js";
 
 const CHOICES = [["left", "Left", "1"], ["right", "Right", "2"], ["tie", "As good", "3"], ["both_bad", "Both bad", "4"]];
 const ballot = signal(null);
@@ -24,7 +25,7 @@ function voter() {
 
 /** Show a ballot when both its pictures are decoded, so that neither comes first. */
 async function show(next) {
-  const pictures = next.images.map((url) => Object.assign(new Image(), { src: new URL(url).pathname }));
+  const pictures = next.images.map((url) => Object.assign(new Image(), { src: local(url) }));
   await Promise.all(pictures.map((picture) => picture.decode()));
   ballot.value = { ...next, sharp: pictures.some((picture) => picture.naturalWidth <= 256) };
 }
@@ -69,16 +70,16 @@ export default function Vote({ id }) {
     <div class="bar"><h1 tabindex="-1">${now?.question ?? "Vote"}</h1></div>
     ${problem.value && html`<p class="note trouble" role="alert">${problem.value.message}</p>`}
     ${now && !now.ticket && html`<div class="card tight"><p>${now.voted ? `You have seen every pair that is made: ${count(now.voted, "vote")} of yours are counted. Thank you.` : "No pair is made yet. Come back when the pictures are there."}</p>
-      <p class="bar"><a class="button primary" href="/compare/${id}/results">See the results</a><a class="button" href="/compare/${id}">Back to the comparison</a></p></div>`}
+      <p class="bar"><a class="button primary" href="${root}/compare/${id}/results">See the results</a><a class="button" href="${root}/compare/${id}">Back to the comparison</a></p></div>`}
     ${now?.ticket && html`<${Fragment}>
       <p dir="auto">Prompt: <b>${now.prompt || "(empty)"}</b></p>
-      <div class="ballot">${now.images.map((url, index) => html`<img key=${url} src=${new URL(url).pathname} alt="Image ${index + 1}" class=${now.sharp ? "sharp" : ""} />`)}</div>
+      <div class="ballot">${now.images.map((url, index) => html`<img key=${url} src=${local(url)} alt="Image ${index + 1}" class=${now.sharp ? "sharp" : ""} />`)}</div>
       <div class="choices" role="group" aria-label="Your vote">${CHOICES.map(([choice, text, key]) => html`<button type="button" disabled=${busy} onClick=${() => vote(choice)}>${text} <kbd>${key}</kbd></button>`)}</div>
       <div class="bar"><button type="button" class="plain" disabled=${busy} onClick=${() => vote("skip")}>Skip <kbd>S</kbd></button>
         <button type="button" class="plain" disabled=${!before.value} onClick=${undo}>Undo <kbd>U</kbd></button>
         <label class="check"><input type="checkbox" checked=${reveal.value} onChange=${(event) => (reveal.value = event.target.checked)} />Tell me after each vote which was which (it can then not be changed)</label>
         <p class="quiet push num">${now.voted} of ${now.planned} votes planned are yours</p></div><//>`}
     ${told.value && html`<p class="note">${told.value}</p>`}
-    <p class="quiet">Sides and order are drawn by the server; some pairs come twice with sides swapped. <a href="/compare/${id}/results">Stop and see the results</a></p>
+    <p class="quiet">Sides and order are drawn by the server; some pairs come twice with sides swapped. <a href="${root}/compare/${id}/results">Stop and see the results</a></p>
   </div>`;
 }

@@ -1,19 +1,20 @@
 // One arm of a comparison: a method, and a form made from its JSON Schema. A new method needs nothing here.
 
-import { Fragment, html, useState } from "/static/vendor/ui.js";
-import { Field, Select } from "/static/widgets/field.js";
-import { sweep } from "/static/lib/draft.js";
-import { Swatch } from "/static/widgets/swatch.js";
+import { Fragment, html, useState } from "../vendor/ui.js";
+import { Field, Select } from "../widgets/field.js";
+import { sweep } from "../lib/draft.js";
+import { fieldsOf, read, write } from "../lib/schema.js";
+import { Swatch } from "../widgets/swatch.js";
 
 /** `change(arm)` replaces it; `more(arms)` puts several in its place; `move(by)`, `remove()`. */
 export function ArmForm({ arm, index, count, methods, model, samplers, errors, change, more, move, remove }) {
   const method = methods[arm.guidance.method];
   const at = `/arms/${index}`;
-  const set = (name, value) => change({ ...arm, guidance: { ...arm.guidance, [name]: value } });
-  const fields = Object.entries(method.schema.properties).filter(([name, schema]) => name !== "method" && kindOf(schema));
-  const form = ([name, schema]) => html`<${Parameter} key=${name} name=${name} schema=${schema} at="${at}/guidance/${name}" errors=${errors}
-    value=${arm.guidance[name] ?? ""} usual=${method.defaults[name]} set=${(value) => set(name, value)} />`;
-  const preset = method.presets[model] ?? null;
+  const set = (path, value) => change({ ...arm, guidance: write(arm.guidance, path, value, method.defaults) });
+  const fields = fieldsOf(method.schema, method.defaults, arm.guidance);
+  const form = (field) => html`<${Parameter} key=${field.path.join("/")} field=${field} at="${at}/guidance/${field.path.join("/")}" errors=${errors}
+    value=${read(arm.guidance, field.path) ?? ""} set=${(value) => set(field.path, value)} />`;
+  const presets = Object.entries(method.presets);
   return html`<fieldset class="card arm tight" style=${{ "--arm": `var(--arm-${index})` }}>
     <legend class="sr">Arm ${letter(index)}</legend>
     <div class="bar"><${Swatch} arm=${index} /><h3>Arm ${letter(index)}</h3>${index === 0 && html`<span class="quiet">baseline</span>`}
@@ -27,11 +28,11 @@ export function ArmForm({ arm, index, count, methods, model, samplers, errors, c
       <${Select} attributes=${attributes} value=${arm.guidance.method} onChange=${(name) => change({ guidance: { method: name } })}
         options=${Object.values(methods).map((one) => [one.id, takes(one, model) ? one.title : `${one.title} (not with this model)`, !takes(one, model) && one.id !== arm.guidance.method])} />`}<//>
     <p class="quiet">${method.summary} ${method.paper?.arxiv && html`<a href=${method.paper.url} target="_blank" rel="noreferrer">arXiv ${method.paper.arxiv}</a>`}</p>
-    <div class="fields">${fields.filter(([, schema]) => !schema.advanced).map(form)}</div>
-    ${preset && html`<button type="button" class="plain" onClick=${() => change({ guidance: { method: method.id, ...preset } })}>Use the paper's values for ${model}</button>`}
+    <div class="fields">${fields.filter((field) => !field.advanced).map(form)}</div>
+    ${presets.length > 0 && html`<div class="pills" role="group" aria-label="Published values for arm ${letter(index)}">${presets.map(([name, values]) => html`<button type="button" class="plain" onClick=${() => change({ ...arm, guidance: { method: method.id, ...values } })}>As published: ${name}</button>`)}</div>`}
     <details><summary>More</summary><div class="tight">
       <div class="fields">
-        ${fields.filter(([, schema]) => schema.advanced).map(form)}
+        ${fields.filter((field) => field.advanced).map(form)}
         <${Field} label="steps" at="${at}/steps" errors=${errors}>${(attributes) => html`<input ...${attributes} type="number" min="1" placeholder="as all" value=${arm.steps ?? ""} onInput=${(event) => change({ ...arm, steps: event.target.value })} />`}<//>
         <${Field} label="sampler" at="${at}/sampler" errors=${errors}>${(attributes) => html`<${Select} attributes=${attributes} value=${arm.sampler ?? ""}
           options=${[["", "as all"], ...samplers.map((one) => [one.id, one.title])]} onChange=${(value) => change({ ...arm, sampler: value })} />`}<//>
@@ -44,11 +45,10 @@ export function ArmForm({ arm, index, count, methods, model, samplers, errors, c
 
 export const letter = (index) => "ABCDEFGH"[index];
 const takes = (method, model) => !model || (method.models[model]?.length ?? 1) > 0;
-const kindOf = (schema) => (schema.anyOf ?? [schema]).find((one) => ["number", "integer", "boolean", "string"].includes(one.type));
 
-function Parameter({ name, schema, at, errors, value, usual, set }) {
-  const kind = kindOf(schema);
-  const label = name.replaceAll("_", " ");
+function Parameter({ field, at, errors, value, set }) {
+  const { path, schema, kind, usual } = field;
+  const label = path.join(" ").replaceAll("_", " ");
   const input = (attributes) => {
     const shared = { ...attributes, title: schema.description };
     if (kind.enum) return html`<${Select} attributes=${shared} value=${value || usual} options=${kind.enum.map((one) => [one, one])} onChange=${set} />`;
@@ -62,7 +62,7 @@ function Parameter({ name, schema, at, errors, value, usual, set }) {
 
 /** One parameter, several values: an arm each. */
 function Sweep({ fields, make }) {
-  const names = fields.filter(([, schema]) => ["number", "integer"].includes(kindOf(schema).type)).map(([name]) => name);
+  const names = fields.filter(({ path, kind }) => path.length === 1 && ["number", "integer"].includes(kind.type)).map(({ path }) => path[0]);
   const [name, choose] = useState("scale");
   const [text, write] = useState("1-10 [4]");
   const values = sweep(text);

@@ -1,8 +1,8 @@
 // Plots as SVG in the page: themed by CSS, readable by keyboard, as a table, and by a sentence.
 
-import { Fragment, html, signal, useId, useRef, useState } from "/static/vendor/ui.js";
-import { announce, short } from "/static/lib/say.js";
-import { DASHES, Swatch } from "/static/widgets/swatch.js";
+import { Fragment, html, signal, useId, useRef, useState } from "../vendor/ui.js";
+import { announce, short } from "../lib/say.js";
+import { DASHES, Swatch } from "../widgets/swatch.js";
 
 const [WIDTH, HEIGHT] = [420, 230];
 const BOX = { left: 44, right: 408, top: 10, bottom: 194 };

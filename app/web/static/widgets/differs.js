@@ -1,20 +1,21 @@
 // What differs between two cells of a row: parameters first, then scores, in a sentence and a table.
 
-import { html } from "/static/vendor/ui.js";
-import { catalogue } from "/static/lib/api.js";
-import { short } from "/static/lib/say.js";
+import { html } from "../vendor/ui.js";
+import { catalogue } from "../lib/api.js";
+import { short } from "../lib/say.js";
+import { QR_SCORES } from "./code.js";
 
 /** `a`, `b`: cells; `arms`: their arms. */
 export function Differs({ a, b, arms, baseline }) {
   const { methods, scores } = catalogue.value ?? { methods: {}, scores: {} };
   const given = [a, b].map((cell) => parameters(arms[cell.arm]));
   const names = [...new Set(given.flatMap(Object.keys))];
-  const usual = [a, b].map((cell) => methods[arms[cell.arm].guidance.method]?.defaults ?? {});
+  const usual = [a, b].map((cell) => flat(methods[arms[cell.arm].guidance.method]?.defaults ?? {}));
   const told = (name) => ["method", "scale"].includes(name) || given.some((one, i) => name in one && short(one[name]) !== short(usual[i][name]));
   const rows = names.map((name) => [name, given[0][name], given[1][name]]);
   const apart = rows.filter(([name, one, other]) => told(name) && short(one) !== short(other));
   const rest = rows.filter((row) => !apart.includes(row));
-  const metrics = Object.keys(a.metrics).filter((name) => name in b.metrics);
+  const metrics = Object.keys(a.metrics).filter((name) => name in b.metrics && !QR_SCORES.includes(name));
   const costs = [["evaluations", nfe(a), nfe(b)], ["denoising, s", a.timings.denoise_ms / 1000, b.timings.denoise_ms / 1000]];
   return html`<div class="tight">
     <p class="note">${said(a, b, arms, methods)}</p>
@@ -38,7 +39,13 @@ const signed = (value) => (value > 0 ? "+" : "") + short(value).replace("-", "âˆ
 /** All that the arm was run with, with the method's name first. */
 function parameters({ guidance, steps, sampler }) {
   const { method, ...rest } = guidance;
-  return { method, ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null)), steps, sampler };
+  return { method, ...flat(rest), steps, sampler };
+}
+
+/** Values by name, those of an object within as `refine stop`; without what is null. */
+function flat(values, before = "") {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null).flatMap(([name, value]) =>
+    typeof value === "object" && !Array.isArray(value) ? Object.entries(flat(value, `${before}${name} `)) : [[before + name, value]]));
 }
 
 /** The finding in words: which parameter differs, what it did to saturation and to the guidance norm. */

@@ -1,6 +1,6 @@
 // A labelled field with its error: what the server found wrong stands beside what it speaks of.
 
-import { html, useId } from "/static/vendor/ui.js";
+import { html, useId } from "../vendor/ui.js";
 
 /** `at`: the JSON pointer of the value; errors at or below it are shown here. `children`: attributes -> input. */
 export function Field({ label, at, errors = [], hint, children }) {

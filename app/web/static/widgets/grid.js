@@ -1,9 +1,11 @@
 // The grid: a row per prompt and seed, a column per arm. Each cell follows its own signal.
 
-import { Fragment, html } from "/static/vendor/ui.js";
-import { count, short } from "/static/lib/say.js";
-import { Swatch } from "/static/widgets/swatch.js";
-import { Picture, View } from "/static/widgets/view.js";
+import { Fragment, html } from "../vendor/ui.js";
+import { local } from "../lib/route.js";
+import { count, short } from "../lib/say.js";
+import { scans } from "./code.js";
+import { Swatch } from "../widgets/swatch.js";
+import { Picture, View } from "../widgets/view.js";
 
 const SIZES = { s: "132px", m: "220px", l: "340px" };
 
@@ -43,11 +45,11 @@ function Cell({ live, cell, role, choose }) {
   return html`<div class="cell ${role ? "chosen" : ""}">
     <${View} width=${width} height=${height}>${inside(live, now, name)}${role && html`<span class="tag">${role}</span>`}<//>
     ${["queued", "starting", "processing"].includes(now.status) && html`<progress max="1" value=${now.progress?.fraction ?? 0} aria-label="Progress of ${name}"></progress>`}
-    <p class="quiet num">${told(now)}</p>
+    <p class="quiet num">${told(now)}</p>${now.images[0]?.qr && html`<p class="quiet num">${scans(now.images[0], live.found.value.qr.data)}</p>`}
     ${now.images.length > 0 && html`<div class="bar">
       <button type="button" class="plain" aria-pressed=${role === "A"} aria-label="Compare as A: ${name}" onClick=${pick("a")}>A</button>
       <button type="button" class="plain" aria-pressed=${role === "B"} aria-label="Compare as B: ${name}" onClick=${pick("b")}>B</button>
-      <a class="quiet push" href=${now.images[0].url} download aria-label="PNG with its request: ${name}">PNG</a></div>`}
+      <a class="quiet push" href=${local(now.images[0].url)} download aria-label="PNG with its request: ${name}">PNG</a></div>`}
   </div>`;
 }
 
@@ -59,7 +61,7 @@ function inside(live, now, name) {
       return html`<div class="word"><p>${reason(now)}</p><button type="button" onClick=${retry} aria-label="Make again: ${name}">Make again</button></div>`;
     default:
       return now.preview
-        ? html`<${Fragment}><img class="sharp" src=${now.preview.url} alt="preview of ${name} after step ${now.preview.step + 1}" /><span class="tag right">preview</span><//>`
+        ? html`<${Fragment}><img class="sharp" src=${local(now.preview.url)} alt="preview of ${name} after step ${now.preview.step + 1}" /><span class="tag right">preview</span><//>`
         : html`<div class="word"><p>${now.status === "queued" ? "waits" : now.progress?.stage ?? "starts"}</p></div>`;
   }
 }

@@ -1,11 +1,11 @@
 // Scores of all arms: paired differences with their intervals first, then means, then one score against another.
 
-import { html, signal, useEffect } from "/static/vendor/ui.js";
-import { comparison, get } from "/static/lib/api.js";
-import { put, query } from "/static/lib/route.js";
-import { short } from "/static/lib/say.js";
-import { DotPlot, Scatter } from "/static/widgets/chart.js";
-import { Field, Select } from "/static/widgets/field.js";
+import { html, signal, useEffect } from "../vendor/ui.js";
+import { comparison, get } from "../lib/api.js";
+import { put, query, root } from "../lib/route.js";
+import { short } from "../lib/say.js";
+import { DotPlot, Scatter } from "../widgets/chart.js";
+import { Field, Select } from "../widgets/field.js";
 
 const results = signal(null);
 
@@ -39,6 +39,6 @@ export function Metrics({ live }) {
       <${Field} label="Across">${(attributes) => html`<${Select} attributes=${attributes} value=${u} options=${names.map((name) => [name, title(name)])} onChange=${(name) => put({ u: name })} />`}<//>
       <${Field} label="Upwards">${(attributes) => html`<${Select} attributes=${attributes} value=${v} options=${names.map((name) => [name, title(name)])} onChange=${(name) => put({ v: name })} />`}<//></div>
       <${Scatter} title="${title(v)} against ${title(u)}" xTitle=${title(u)} yTitle=${title(v)} dots=${cells.map((cell) => ({ arm: cell.arm, name: `${arms[cell.arm].label}, ${prompts[cell.prompt]}, seed ${seeds[cell.seed]}`, x: cell.metrics[u], y: cell.metrics[v],
-        href: `/compare/${id}?view=pair&p=${cell.prompt}&s=${cell.seed}&b=${cell.arm}${cell.arm ? "" : "&a=1"}` }))} /></div>`}
+        href: `${root}/compare/${id}?view=pair&p=${cell.prompt}&s=${cell.seed}&b=${cell.arm}${cell.arm ? "" : "&a=1"}` }))} /></div>`}
   </div>`;
 }

@@ -1,10 +1,10 @@
 // Two pictures of one row: side by side, slider, blink, onion skin, difference. Zoom is shared by all.
 
-import { Fragment, html, useEffect, useRef, useState } from "/static/vendor/ui.js";
-import { KINDS, map, numbers, paint } from "/static/lib/difference.js";
-import { put, query } from "/static/lib/route.js";
-import { short } from "/static/lib/say.js";
-import { Picture, View, ZoomBar } from "/static/widgets/view.js";
+import { Fragment, html, useEffect, useRef, useState } from "../vendor/ui.js";
+import { KINDS, map, numbers, paint } from "../lib/difference.js";
+import { local, put, query } from "../lib/route.js";
+import { short } from "../lib/say.js";
+import { Picture, View, ZoomBar } from "../widgets/view.js";
 
 export const MODES = { slider: "Slider", side: "Side by side", blink: "Blink", onion: "Onion skin", diff: "Difference" };
 const BLINK_MS = 600;
@@ -83,7 +83,7 @@ function Onion({ a, b, width, height }) {
 
 async function pixels(url) {
   const image = new Image();
-  image.src = url;
+  image.src = local(url);
   await image.decode();
   const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
   const context = canvas.getContext("2d", { willReadFrequently: true });

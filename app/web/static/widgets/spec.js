@@ -1,8 +1,9 @@
 // How to have the same again: the request as JSON, for curl and for Python; and what it ran on.
 
-import { html } from "/static/vendor/ui.js";
-import { requestOf } from "/static/lib/draft.js";
-import { copy, short } from "/static/lib/say.js";
+import { html } from "../vendor/ui.js";
+import { root } from "../lib/route.js";
+import { requestOf } from "../lib/draft.js";
+import { copy, short } from "../lib/say.js";
 
 export function Spec({ live }) {
   const found = live.found.value;
@@ -11,8 +12,8 @@ export function Spec({ live }) {
   const job = { model: found.model, prompt: found.prompts[0], seeds: found.seeds.slice(0, 1), steps: found.arms[0].steps, sampler: found.arms[0].sampler, guidance: found.arms[0].guidance };
   const texts = {
     "The request": JSON.stringify(spec, null, 1),
-    "curl": `curl -s ${location.origin}/v1/comparisons -H 'Content-Type: application/json' \\\n  -d '${compact.replaceAll("'", "'\\''")}'`,
-    "Python, one picture of it": `from app.client import Client\n\nwith Client("${location.origin}") as client:\n    job = client.generate(\n        ${python(job.prompt)},\n${Object.entries(job).filter(([name]) => name !== "prompt").map(([name, value]) => `        ${name}=${python(value)},`).join("\n")}\n    )\n    open("picture.png", "wb").write(client.image(job))`,
+    "curl": `curl -s ${location.origin}${root}/v1/comparisons -H 'Content-Type: application/json' \\\n  -d '${compact.replaceAll("'", "'\\''")}'`,
+    "Python, one picture of it": `from app.client import Client\n\nwith Client("${location.origin}${root}") as client:\n    job = client.generate(\n        ${python(job.prompt)},\n${Object.entries(job).filter(([name]) => name !== "prompt").map(([name, value]) => `        ${name}=${python(value)},`).join("\n")}\n    )\n    open("picture.png", "wb").write(client.image(job))`,
   };
   const ran = live.cells.map((cell) => cell.value).find((cell) => cell.images.length);
   const facts = ran && [["comparison", found.id], ["job of the first picture", ran.job], ["its SHA-256", ran.images[0].sha256], ["worker", ran.worker_id], ...Object.entries(ran.ran), ...Object.entries(ran.timings ?? {})];

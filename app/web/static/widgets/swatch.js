@@ -1,6 +1,6 @@
 // An arm's mark: a colour and a dash pattern, the same in forms, tables and plots.
 
-import { html } from "/static/vendor/ui.js";
+import { html } from "../vendor/ui.js";
 
 export const DASHES = ["none", "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 4", "6 2 1 2"];
 

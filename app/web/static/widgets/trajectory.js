@@ -1,9 +1,9 @@
 // What each method did, step by step: the scalars that it declares, one plot each, a line per arm.
 
-import { html, useEffect } from "/static/vendor/ui.js";
-import { catalogue } from "/static/lib/api.js";
-import { put, query } from "/static/lib/route.js";
-import { LinePlot } from "/static/widgets/chart.js";
+import { html, useEffect } from "../vendor/ui.js";
+import { catalogue } from "../lib/api.js";
+import { put, query } from "../lib/route.js";
+import { LinePlot } from "../widgets/chart.js";
 
 const MOST_TRACES = 120;
 

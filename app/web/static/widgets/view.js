@@ -1,7 +1,9 @@
 // A picture in its frame: zoomed and panned with all others, by mouse, touch and buttons.
 
-import { html, useEffect, useRef } from "/static/vendor/ui.js";
-import { asStyle, panBy, zoom, zoomBy } from "/static/lib/zoom.js";
+import { Fragment, html, useEffect, useRef } from "../vendor/ui.js";
+import { local, query } from "../lib/route.js";
+import { asStyle, panBy, zoom, zoomBy } from "../lib/zoom.js";
+import { WrongModules } from "./code.js";
 
 /** A frame for pictures of the size `width` x `height`; `children` lie on each other. */
 export function View({ width, height, style = {}, children, linked = true }) {
@@ -30,8 +32,8 @@ export function View({ width, height, style = {}, children, linked = true }) {
 }
 
 /** A finished picture. Small ones, and any beyond 1:1, show their pixels. */
-export const Picture = ({ image, alt }) => html`<img src=${image.url} alt=${alt} width=${image.width} height=${image.height} draggable=${false}
-  decoding="async" class=${image.width <= 256 || zoom.value.z > 2 ? "sharp" : ""} />`;
+export const Picture = ({ image, alt }) => html`<${Fragment}><img src=${local(image.url)} alt=${alt} width=${image.width} height=${image.height} draggable=${false}
+  decoding="async" class=${image.width <= 256 || zoom.value.z > 2 ? "sharp" : ""} />${image.qr && query("marks") === "1" && html`<${WrongModules} image=${image} />`}<//>`;
 
 export const ZoomBar = () => html`<div class="bar" role="group" aria-label="Zoom of all pictures">
   <button type="button" aria-label="Zoom out" onClick=${() => zoomBy(1 / 1.5)} disabled=${zoom.value.z <= 1}>−</button>

@@ -1,0 +1,94 @@
+"""QR codes, previews, and pictures to start from, in the page."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.async_api import Page, expect
+
+from tests.e2e.browsing import CHROMIUM, PATIENCE_MS, compared, settled, stamp
+from tests.e2e.serving import Serving
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(500),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
+]
+
+
+async def test_a_qr_code_is_asked_for_and_its_readers_and_wrong_modules_are_shown(page: Page) -> None:
+    await page.goto("/")
+    await page.get_by_role("button", name="Fill in a QR code").click()
+    await page.get_by_label("What a scanner reads").fill("PARITY")
+    await page.get_by_label("Prompts, one a line").fill("high")
+    await page.get_by_text("More of the code").click()
+    await page.get_by_label("version", exact=True).fill("1")
+    await page.get_by_label("Steps", exact=True).fill("6")
+    for name, value in (("scanning scale", "50"), ("base scale", "2")):
+        await page.get_by_label(name, exact=True).first.fill(value)
+    await page.get_by_text("More", exact=True).first.click()
+    for name, value in (("refine iterations", "30"), ("refine lr", "300")):
+        await page.get_by_label(name, exact=True).first.fill(value)
+    await page.get_by_role("button", name="Run 2 pictures").click()
+    await expect(page.locator("#state")).to_contain_text("2 of 2 pictures, done", timeout=PATIENCE_MS)
+    await expect(page.locator("table.grid")).to_contain_text("of the correction left")
+    await expect(page.locator("table.grid")).to_contain_text("does not scan")
+    report = page.get_by_role("region", name="The QR codes")
+    await expect(
+        report.get_by_role("row", name=re.compile("^Read the text asked for nothing"))
+    ).to_be_visible()
+    await expect(report).to_contain_text("zxing-cpp; zxing-cpp at its own size only")
+    await report.get_by_label("Mark the modules that read wrong").check()
+    told = await report.get_by_role("row", name=re.compile("Modules that read wrong")).inner_text()
+    wrong = int(re.findall(r"(\d+) of 441", told)[1])
+    marks = page.locator(".pair").get_by_role("img", name=f"{wrong} modules read wrong")
+    assert wrong > 0
+    path = await marks.first.locator("path").get_attribute("d")
+    assert path is not None
+    assert path.count("M") == wrong
+    inside = await marks.first.evaluate(
+        """(svg) => {
+          const box = svg.querySelector("path").getBBox(), module = 12, quiet = 4 * module;
+          return box.x >= quiet && box.y >= quiet && box.x + box.width <= quiet + 21 * module;
+        }"""
+    )
+    assert inside
+    await page.get_by_role("link", name="Fork").click()
+    await expect(page.get_by_label("What a scanner reads")).to_have_value("PARITY")
+
+
+async def test_previews_of_two_arms_move_together_with_the_plots(page: Page, service: Serving) -> None:
+    made = compared(service.url(), model="slow", prompts=[stamp()], steps=8, preview_every=2)
+    await page.goto(f"/compare/{made}?view=pair")
+    section = page.get_by_role("region", name="Step by step")
+    slider = section.get_by_label("Step of both")
+    await slider.press("Home")
+    await expect(page).to_have_url(re.compile("step=2"))
+    await expect(section).to_contain_text("A CFG, step 2, sigma")
+    await expect(section).to_contain_text("B CFG++, step 2, sigma")
+    await settled(page)
+    first = section.get_by_role("img", name="A CFG after step 2")
+    assert await first.evaluate("image => image.naturalWidth") == 64
+    await page.reload()
+    await expect(first).to_be_visible()
+    await page.get_by_role("img", name="Guidance norm").press("End")
+    await expect(section.get_by_role("img", name="A CFG, finished")).to_be_visible()
+
+
+async def test_a_form_starts_from_a_picture_and_a_fork_does_too(page: Page, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "#803020").save(path := tmp_path / "start.png")
+    await page.goto("/")
+    await page.get_by_text("Start from a picture").click()
+    await page.get_by_label("Picture to start from").set_input_files(path)
+    await page.get_by_label("Share of the steps that change it").fill("0.5")
+    await page.get_by_label("Prompts, one a line").fill(stamp())
+    await page.get_by_label("Steps", exact=True).fill("4")
+    await page.get_by_role("button", name="Run 3 pictures").click()
+    await expect(page.locator("#state")).to_contain_text("3 of 3 pictures, done", timeout=PATIENCE_MS)
+    await page.get_by_role("link", name="Fork").click()
+    await expect(page.get_by_label("Share of the steps that change it")).to_have_value("0.5")
+    await settled(page)
+    start = page.get_by_role("img", name="What every cell starts from")
+    assert await start.evaluate("image => image.naturalWidth") > 0
+    await expect(page.get_by_role("button", name="Run 3 pictures")).to_be_visible()
