@@ -52,6 +52,8 @@ class Step:
     now: Level
     next: Level
     began: Level | None = None
+    noise_gain: float | None = None
+    """Variance of the noise that the solver adds, over its weight of `denoised`; None where it adds none."""
 
     @property
     def fraction(self) -> float:
@@ -139,11 +141,13 @@ class Classify:
 
     `labels`: the K conditions to choose among, in the order of the answer's columns; empty means all classes
     that the classifier knows. `level`: the noise level of `images`, for a classifier trained on noisy input.
+    `softplus`: put Softplus of this beta in the place of the classifier's ReLUs.
     """
 
     images: Tensor
     labels: Sequence[Cond] = ()
     level: Level | None = None
+    softplus: float | None = None
     grad: bool = False
 
 

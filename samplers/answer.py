@@ -96,7 +96,7 @@ def answer_one(model: Model, ask: Ask) -> Any:
             case Decode():
                 return model.decode(ask.latents, ask.grad)
             case Classify():
-                return model.classify(ask.images, ask.labels, ask.level, ask.grad)
+                return model.classify(ask.images, ask.labels, ask.level, ask.grad, ask.softplus)
             case Encode():
                 return model.encode_images(ask.images)
             case Perceive():

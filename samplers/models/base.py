@@ -90,6 +90,7 @@ class Model(Protocol):
         labels: Sequence[Cond] = (),
         level: Level | None = None,
         grad: bool = False,
+        softplus: float | None = None,
     ) -> Tensor:
         """Pictures (N, 3, H, W) in [-1, 1] -> logits (N, K), float32, over `labels` or all classes.
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.models.parts import load_network, transformers
@@ -41,16 +42,19 @@ class Judge:
         self._classifier = classifier
         self._scorer = scorer
 
-    def logits(self, images: Tensor, labels: Sequence[str], grad: bool = False) -> Tensor:
+    def logits(
+        self, images: Tensor, labels: Sequence[str], grad: bool = False, softplus: float | None = None
+    ) -> Tensor:
         """Pictures (N, 3, H, W) in [-1, 1] -> (N, len(labels)), float32; over all classes without labels.
 
-        ValueError where neither part can tell these labels apart.
+        `softplus` is for the classifier's ReLUs; a CLIP has none. ValueError where neither part can
+        tell these labels apart.
         """
         with torch.set_grad_enabled(grad):
             if self._classifier is not None:
                 columns = self._classifier.columns(labels) if labels else slice(None)
                 if columns is not None:
-                    return self._classifier.logits(images)[:, columns]
+                    return self._classifier.logits(images, softplus)[:, columns]
             if self._scorer is not None and labels:
                 return self._scorer.logits(images, labels)
         known = ", ".join(self._classifier.names) if self._classifier is not None else "any, by their texts"
@@ -91,9 +95,10 @@ class Classifier:
         best = max(lengths)
         return lengths.index(best) if best and lengths.count(best) == 1 else None
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Over all classes."""
-        return self._network(pixel_values=self._sight(images)).logits.float()
+    def logits(self, images: Tensor, softplus: float | None = None) -> Tensor:
+        """Over all classes; `softplus`: with Softplus of this beta for each ReLU."""
+        with softened(self._network, softplus):
+            return self._network(pixel_values=self._sight(images)).logits.float()
 
 
 class Scorer:
@@ -157,6 +162,24 @@ class Sight:
         top, left = (target[0] - rows) // 2, (target[1] - columns) // 2
         cropped = images[:, :, top : top + rows, left : left + columns]
         return (cropped / 2 + 0.5 - self._mean.to(images)) / self._std.to(images)
+
+
+@contextmanager
+def softened(network: nn.Module, beta: float | None) -> Generator[None]:
+    """With Softplus(beta) in the place of the network's ReLUs: its gradients become smooth (EluCD)."""
+    places = [
+        (parent, name, child)
+        for parent in (() if beta is None else network.modules())
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ReLU)
+    ]
+    for parent, name, _ in places:
+        setattr(parent, name, nn.Softplus(beta or 1.0))
+    try:
+        yield
+    finally:
+        for parent, name, child in places:
+            setattr(parent, name, child)
 
 
 def _plain(text: str) -> str:

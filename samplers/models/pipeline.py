@@ -248,6 +248,7 @@ class PipelineModel:
         labels: Sequence[Cond] = (),
         level: Level | None = None,
         grad: bool = False,
+        softplus: float | None = None,
     ) -> Tensor:
         """What the folder's classifier or scorer says."""
         if self._judge is None:
@@ -258,7 +259,7 @@ class PipelineModel:
             raise ValueError(
                 "this model's classifier is trained on clean pictures; take gradient 'denoised' or 'x_t'"
             )
-        return self._judge.logits(images, [label.text for label in labels], grad)
+        return self._judge.logits(images, [label.text for label in labels], grad, softplus)
 
     def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
         """It has no perceptual network."""

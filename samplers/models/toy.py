@@ -154,6 +154,7 @@ class Toy:
         labels: Sequence[Cond] = (),
         level: Level | None = None,
         grad: bool = False,
+        softplus: float | None = None,
     ) -> Tensor:
         """`log p(x | label)` of the three visible channels, up to a constant: exact Bayes logits.
 

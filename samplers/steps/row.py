@@ -66,7 +66,8 @@ class Plan:
         if self.upward:
             indices = [total - 1 - i for i in indices]
         return tuple(
-            Step(i, total, row.now, row.next, row.began) for i, row in zip(indices, self.rows, strict=True)
+            Step(i, total, row.now, row.next, row.began, row.noise**2 / row.b if row.noise else None)
+            for i, row in zip(indices, self.rows, strict=True)
         )
 
     @property

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from guidance.base import Ask, Classify, Cond, Conditions, Decode, Denoise, Level, Step
-from guidance.classifier import Classifier, Running, soften
+from guidance.classifier import Classifier, Running
 from guidance.none import NoGuidance
 from samplers.cards import CARDS, problems
+from samplers.loop import run as run_plan
+from samplers.models.judge import softened
+from samplers.noise import Noise
+from samplers.steps import compile_plan
 from tests import analytic
 from tests.analytic import (
     CONDITIONS,
@@ -60,7 +65,7 @@ class Fixed(Answerer):
             return [self._estimate]
         if isinstance(ask, Decode):
             return ask.latents
-        with torch.set_grad_enabled(ask.grad):
+        with torch.set_grad_enabled(ask.grad), softened(self._network, ask.softplus):
             return self._network(ask.images)[:, [int(label.data) for label in ask.labels]]
 
 
@@ -112,23 +117,20 @@ def test_the_estimate_and_the_ddim_step_are_the_official_ones() -> None:
 @pytest.mark.parametrize("name", ["paper", "plain", "jointonly", "scaled"])
 def test_the_gradient_for_a_clean_classifier_is_the_official_one(name: str) -> None:
     beta, tau, joint, scale = EL[f"cfg_{name}"].tolist()
-    network = Tiny(EL)
-    if math.isfinite(beta):
-        soften(network, beta)
-    guidance = Classifier(scale=scale, temperature=tau, joint=joint)
-    g = gradient_of(guidance, EL, EL["x"].clamp(-1, 1), network)
+    softplus = beta if math.isfinite(beta) else None
+    guidance = Classifier(scale=scale, temperature=tau, joint=joint, softplus=softplus)
+    g = gradient_of(guidance, EL, EL["x"].clamp(-1, 1), Tiny(EL))
     assert torch.allclose(g, EL[f"grad_{name}"], atol=1e-6, rtol=0)
 
 
 def distance_to_the_official_trajectory() -> float:
     """20 ancestral steps with the sine schedule; `add` is what the official sampler puts on the variance."""
     betas, network = EL["betas"], Tiny(EL)
-    soften(network, 3.0)
     kept = (1 - betas).cumprod(0)
     before = torch.cat([torch.ones(1).double(), kept[:-1]])
     posterior = betas * (1 - before) / (1 - kept)
     log_posterior = torch.cat([posterior[1:2], posterior[1:]]).log()
-    guidance = Classifier(joint=0.5)
+    guidance = Classifier(joint=0.5, softplus=3.0)
     y, x, largest = EL["y"], EL["xT"], 0.0
     states = []
     for k, t in enumerate(reversed(range(20))):
@@ -229,9 +231,7 @@ def test_is_linear_in_the_scale_and_blind_to_a_constant() -> None:
 
 def test_a_sharp_softplus_is_the_relu() -> None:
     estimate = EL["x"].clamp(-1, 1)
-    relu, sharp = Tiny(EL), Tiny(EL)
-    soften(sharp, 1e4)
-    one, other = (gradient_of(Classifier(), EL, estimate, network) for network in (relu, sharp))
+    one, other = (gradient_of(Classifier(softplus=beta), EL, estimate, Tiny(EL)) for beta in (None, 1e4))
     assert torch.allclose(one, other, atol=1e-3 * one.abs().max().item())
 
 
@@ -280,3 +280,84 @@ def test_a_model_without_gradients_or_classifier_is_refused() -> None:
     assert any("gradients" in sentence for sentence in found)
     assert any("a classifier" in sentence for sentence in found)
     assert not problems(Classifier(), CARDS["ddim"], "vp", {"classifier", "grad"})
+
+
+VE = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "rho": 7.0}
+
+
+class Edm(Fixed):
+    """The stub of EluCD's EDM sampler: an affine denoiser of class 3, and a classifier in float64."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.empty(0), Tiny(EL).double())
+
+    def denoised(self, x: Tensor, sigma: float) -> Tensor:
+        return (0.25 * x + sigma**2 * 0.1 * (3 - 4.5)) / (0.25 + sigma**2)
+
+    def answer(self, ask: Ask) -> Any:
+        if isinstance(ask, Denoise):
+            return [self.denoised(ask.x_t, ask.level.sigma)]
+        return super().answer(ask)
+
+
+def distance_of_the_edm_form(joint: float) -> float:
+    """10 Heun steps of EluCD's formulas, written out, against the run."""
+    guidance = Classifier(gradient="edm", scale=0.004, joint=joint, gamma=0.3, softplus=5.0)
+    plan, stub = compile_plan("heun", 10, "ve", VE), Edm()
+    labels = [Cond(str(n), n) for n in (3, 0, 1, 2, 4, 5, 6, 7, 8, 9)]
+    noise = Noise(0, (3, 16, 16), dtype=torch.float64)
+    driven = run_plan(plan, guidance, Conditions(labels[0], Cond("", None), tuple(labels[1:])), noise)
+    reply: Any = None
+    while True:
+        try:
+            reply = stub.answer(driven.send(reply))
+        except StopIteration as stop:
+            ours = stop.value.latents
+            break
+    levels = [row.now.sigma for row in plan.rows if row.began is None] + [0.0]
+    x = Noise(0, (3, 16, 16), dtype=torch.float64).draw() * plan.init_scale
+    for i in range(10):
+        rms = x.square().mean().sqrt()
+        u = (x / rms if rms > 1 else x).requires_grad_()
+        with softened(stub._network, 5.0):
+            logits = stub._network(u)
+        (g,) = torch.autograd.grad(logits[0, 3] - (joint * logits).logsumexp(1)[0], u)
+        height = max(0.004 / 11 * (11 - i), 1e-5) + math.sin(math.pi * i / 10) * 0.004 * 0.3
+        x = (x + g / g.square().mean().sqrt() * rms * height).detach()
+        now, then = levels[i], levels[i + 1]
+        d = (x - stub.denoised(x, now)) / now
+        after = x + (then - now) * d
+        if then:
+            after = x + (then - now) * (d + (after - stub.denoised(after, then)) / then) / 2
+        x = after
+    return (ours - x).abs().max().item()
+
+
+@pytest.mark.parametrize("joint", [0.0, 1.0])
+def test_the_edm_form_is_elucds_sampler(joint: float) -> None:
+    assert distance_of_the_edm_form(joint) < 1e-11
+
+
+def test_the_edm_form_needs_pixels() -> None:
+    guidance = Classifier(gradient="edm", scale=0.004)
+    assert guidance.requires().pixels
+    assert any(
+        "on pixels only" in why for why in problems(guidance, CARDS["heun"], "vp", {"classifier", "grad"})
+    )
+
+
+def test_an_ancestral_sampler_moves_its_mean_by_variance_times_gradient() -> None:
+    """The papers' form for solvers that draw noise; for the others the gradient adds to the score."""
+    for sampler in ("ddpm", "euler_a"):
+        plan = compile_plan(sampler, 8, "vp", analytic.TOY.scheduler_config)
+        row, step = plan.rows[3], plan.steps[3]
+        x = start([step.now]) * 0.8
+        plain = analytic.denoised(x, step.now, POSITIVE)
+        guidance = Classifier(scale=2.0)
+        guided = Answerer().finish(guidance.guide(x, step, CONDITIONS, guidance.start())).denoised
+        score = replace(step, noise_gain=None)
+        other = Answerer().finish(guidance.guide(x, score, CONDITIONS, guidance.start())).denoised
+        g = (other - plain) / (step.now.sigma**2 / step.now.alpha)
+        moved = row.b * (guided - plain)
+        assert row.noise > 0
+        assert torch.allclose(moved, row.noise**2 * g, atol=1e-12, rtol=1e-9)

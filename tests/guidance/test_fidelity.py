@@ -224,11 +224,10 @@ def classifier() -> list[float]:
     clean = []
     for name in ("paper", "plain", "jointonly", "scaled"):
         beta, tau, joint, scale = el[f"cfg_{name}"].tolist()
-        network = cls.Tiny(el)
-        if math.isfinite(beta):
-            cls.soften(network, beta)
-        guidance = Classifier(scale=scale, temperature=tau, joint=joint)
-        clean.append(apart(cls.gradient_of(guidance, el, el["x"].clamp(-1, 1), network), el[f"grad_{name}"]))
+        softplus = beta if math.isfinite(beta) else None
+        guidance = Classifier(scale=scale, temperature=tau, joint=joint, softplus=softplus)
+        ours = cls.gradient_of(guidance, el, el["x"].clamp(-1, 1), cls.Tiny(el))
+        clean.append(apart(ours, el[f"grad_{name}"]))
     return [
         max(apart(g, gd["cond_fn_relu"]), apart(gd["mean"] + gd["variance"] * g, gd["condition_mean"])),
         max(
@@ -237,6 +236,7 @@ def classifier() -> list[float]:
         ),
         max(clean),
         cls.distance_to_the_official_trajectory(),
+        max(cls.distance_of_the_edm_form(joint) for joint in (0.0, 1.0)),
     ]
 
 
