@@ -9,18 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.catalogue import Catalogue, ModelCard
-from app.fits import Key, fitted
+from app.guided import guided
 from app.jobs import JobSpec, Resolved
 from app.queue.base import NewJob
 from app.scores import METRIC_CARDS
 from app.settings import Settings
 from app.webhooks import problem_with
-from guidance.adaptive import Adaptive
 from guidance.base import Guidance
-from guidance.cfg import CFG
-from guidance.cfgpp import CFGPP
 from guidance.qr.request import Qr, picture_module_px
-from guidance.srpg import SRPG
 from samplers.cards import (
     CARDS,
     clip_problems,
@@ -64,14 +60,13 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     width, height = spec.width or side or card.width, spec.height or side or card.height
     steps = spec.steps or card.steps
     sampler = spec.sampler or card.sampler
-    usual = CFGPP if spec.edit is not None else CFG
-    guidance = spec.guidance or (None if spec.edit else card.guidance) or usual.model_validate({})
-    if spec.qr is not None and spec.guidance is None:
-        guidance = SRPG.based_on(guidance)
+    found = guided(spec, card, sampler, steps, settings.data_dir)
+    guidance = found.guidance
     strength = spec.strength
     if strength is None and spec.init_image is not None and spec.edit is None:
         strength = usual_strength(spec.mask is not None)
     refusals = [
+        *(Refusal(pointer, detail) for pointer, detail in found.problems),
         *_prompts(spec, card, settings),
         *_seeds(spec, settings),
         *_webhook(spec, settings),
@@ -86,9 +81,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
     if sampler not in CARDS:
         refusals.append(_unknown("/sampler", "sampler", sampler, CARDS))
     else:
-        guidance, unfit = _linear_ag(spec, guidance, Key(card.id, sampler, steps, 0), settings)
-        refusals += unfit
-        found = problems(guidance, CARDS[sampler], card.family, card.extras)
+        apart = problems(guidance, CARDS[sampler], card.family, card.extras)
         most = CARDS[sampler].most_steps
         if most is not None and steps > most:
             detail = (
@@ -96,8 +89,8 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
             )
             refusals.append(Refusal("/steps", detail, {"minimum": 1, "maximum": most}))
         if spec.edit is not None:
-            found += inversion_problems(guidance, CARDS[sampler])
-        refusals += [Refusal(_culprit(problem), problem) for problem in found]
+            apart += inversion_problems(guidance, CARDS[sampler])
+        refusals += [Refusal(_culprit(problem), problem) for problem in apart]
     refusals += [
         Refusal("/embedded_scale", problem) for problem in embedded_problems(spec.embedded_scale, card.extras)
     ]
@@ -124,7 +117,7 @@ def resolve(spec: JobSpec, catalogue: Catalogue, settings: Settings) -> Resolved
         steps=steps,
         sampler=sampler,
         guidance=guidance,
-        embedded_scale=card.embedded_scale if spec.embedded_scale is None else spec.embedded_scale,
+        embedded_scale=found.embedded_scale,
         clip_skip=card.options.get("clip_skip") if spec.clip_skip is None else spec.clip_skip,
         metrics=spec.metrics,
         preview_every=spec.preview_every,
@@ -191,24 +184,6 @@ def _classes(spec: JobSpec, guidance: Guidance) -> Iterable[Refusal]:
     if spec.classes and not needed:
         detail = f"guidance {guidance.method!r} does not use classes; leave them out or choose another method"
         yield Refusal("/classes", detail)
-
-
-def _linear_ag(
-    spec: JobSpec, guidance: Guidance, key: Key, settings: Settings
-) -> tuple[Guidance, list[Refusal]]:
-    """LinearAG with its coefficients, and what is wrong with them; any other guidance as it is."""
-    if not (isinstance(guidance, Adaptive) and guidance.variant == "linear"):
-        return guidance, []
-    if guidance.coefficients:
-        problem = guidance.misfit(key.steps)
-        return guidance, [] if problem is None else [Refusal("/guidance/coefficients", problem)]
-    if spec.negative_prompt:
-        detail = "LinearAG is fitted with an empty negative prompt; leave negative_prompt out"
-        return guidance, [Refusal("/negative_prompt", detail)]
-    try:
-        return fitted(guidance, key._replace(scale=guidance.scale), settings.data_dir), []
-    except LookupError as error:
-        return guidance, [Refusal("/guidance/variant", str(error))]
 
 
 def _picture(spec: JobSpec, guidance: Guidance, steps: int, strength: float | None) -> Iterable[Refusal]:

@@ -113,7 +113,8 @@ class JobSpec(Asked):
         None,
         ge=0,
         le=100,
-        description="what a model with a guidance scale built in (FLUX.1-dev) is told, beside guidance",
+        description="what a model with a guidance scale built in (FLUX.1-dev, LCM) is told. Left out, it is "
+        "told the scale of guidance cfg and makes one pass; beside it, guidance makes two",
     )
     clip_skip: int | None = Field(
         None, ge=0, le=22, description="last layers of CLIP that are left out, as diffusers counts them"

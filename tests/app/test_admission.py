@@ -10,7 +10,7 @@ import pytest
 
 from app.admission import Refused, resolve
 from app.catalogue import Catalogue, load_catalogue
-from app.jobs import JobSpec
+from app.jobs import JobSpec, Resolved
 from app.settings import Settings
 from guidance.gfcg import GFCG
 
@@ -80,6 +80,28 @@ def test_a_built_in_scale_is_resolved(catalogue: Catalogue, asked: float | None,
     resolved = resolve(spec, catalogue, Settings())
     assert resolved.embedded_scale == told
     assert (resolved.guidance.method, resolved.sampler, resolved.steps) == ("none", "flow_euler", 28)
+
+
+def test_cfgs_scale_is_what_a_network_with_one_built_in_is_told(catalogue: Catalogue) -> None:
+    """One pass; two are asked for by giving both scales."""
+    cfg = {"method": "cfg", "scale": 6}
+
+    def resolved(**fields: object) -> Resolved:
+        asked = {"model": "flux-dev", "prompt": "an apple", "guidance": cfg} | fields
+        return resolve(JobSpec.model_validate(asked), catalogue, Settings())
+
+    one, two = resolved(), resolved(embedded_scale=3.5, negative_prompt="pears")
+    assert (one.guidance.method, one.embedded_scale) == ("none", 6)
+    assert (two.guidance.method, two.embedded_scale, two.negative_prompt) == ("cfg", 3.5, "pears")
+    assert resolved(guidance={"method": "apg", "scale": 4}).embedded_scale == 3.5
+    assert resolved(model="flux-schnell").guidance.method == "cfg"
+    for fields, pointer in (
+        ({"negative_prompt": "pears"}, "/negative_prompt"),
+        ({"guidance": cfg | {"rescale": 0.5}}, "/guidance"),
+    ):
+        with pytest.raises(Refused, match="give embedded_scale too for two passes") as caught:
+            resolved(**fields)
+        assert [one.pointer for one in caught.value.refusals] == [pointer]
 
 
 def test_a_built_in_scale_is_refused_where_there_is_none(catalogue: Catalogue) -> None:
