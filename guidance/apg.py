@@ -68,6 +68,7 @@ class APG(Limited):
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {
         "guidance_norm": Trace("norm of the difference, before the cap"),
+        "effective_scale": Trace("scale of plain CFG that moves as far along the difference"),
         "parallel_share": Trace("share of the difference along the prediction"),
     }
 
@@ -98,9 +99,11 @@ class APG(Limited):
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: Momentum) -> Guide:
         if not self._guided(step):
             (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
-            return Prediction(pos, trace={"guidance_norm": 0.0, "parallel_share": 0.0})
+            return Prediction(
+                pos, trace={"guidance_norm": 0.0, "effective_scale": 1.0, "parallel_share": 0.0}
+            )
         pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
-        delta = pos.double() - neg.double()
+        raw = delta = pos.double() - neg.double()
         if self.momentum and state.delta is not None:
             delta = delta + self.momentum * state.delta
         state.delta = delta  # before the cap, as in the listing
@@ -111,9 +114,14 @@ class APG(Limited):
         par = _dot(delta, along) / _dot(along, along).clamp(min=1e-300) * along
         update = delta - par + self.eta * par
         share = _dot(par, par).sqrt() / _dot(delta, delta).sqrt().clamp(min=1e-300)
+        scale = 1 + (self.scale - 1) * _dot(update, raw) / _dot(raw, raw).clamp(min=1e-300)
         return Prediction(
             (along + (self.scale - 1) * update).to(pos.dtype),
-            trace={"guidance_norm": norm.flatten(), "parallel_share": share.flatten()},
+            trace={
+                "guidance_norm": norm.flatten(),
+                "effective_scale": scale.flatten(),
+                "parallel_share": share.flatten(),
+            },
         )
 
     def requires(self) -> Needs:

@@ -74,7 +74,10 @@ class CFG(Limited):
         ),
     )
     needs: ClassVar = Needs(negative=True)
-    traces: ClassVar = {"guidance_norm": Trace("norm of the guidance term")}
+    traces: ClassVar = {
+        "guidance_norm": Trace("norm of the guidance term"),
+        "effective_scale": Trace("scale of plain CFG that moves as far along the guidance term"),
+    }
 
     method: Literal["cfg"] = "cfg"
     scale: float = Field(4.0, ge=0, le=100, description="w; 1 is the conditional prediction alone")
@@ -97,14 +100,15 @@ class CFG(Limited):
             pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
             delta = pos - neg
             denoised, norm = neg + self.scale * delta, delta.flatten(1).norm(dim=1)
+            scale: float | Tensor = self.scale
         else:
             (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
-            denoised, norm = pos, 0.0
+            denoised, norm, scale = pos, 0.0, 1.0
         if self.rescale:
             denoised = self.rescale * spread_like(denoised, pos) + (1 - self.rescale) * denoised
         if self.threshold_percentile:
             denoised = clip_dynamically(denoised, self.threshold_percentile, self.threshold_max)
-        return Prediction(denoised, trace={"guidance_norm": norm})
+        return Prediction(denoised, trace={"guidance_norm": norm, "effective_scale": scale})
 
     def requires(self) -> Needs:
         return Needs(negative=self.scale != 1, pixels=self.threshold_percentile > 0)

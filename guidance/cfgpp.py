@@ -73,7 +73,10 @@ class CFGPP(Guidance):
         ),
     )
     needs: ClassVar = Needs(negative=True)
-    traces: ClassVar = {"guidance_norm": Trace("norm of the guidance term")}
+    traces: ClassVar = {
+        "guidance_norm": Trace("norm of the guidance term"),
+        "effective_scale": Trace("scale of plain CFG that moves as far along the guidance term"),
+    }
 
     method: Literal["cfgpp"] = "cfgpp"
     scale: float = Field(
@@ -109,7 +112,8 @@ class CFGPP(Guidance):
         pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
         delta = pos - neg
         norm = delta.flatten(1).norm(dim=1)
-        return Prediction(neg + self.scale * delta, renoise=neg, trace={"guidance_norm": norm})
+        trace = {"guidance_norm": norm, "effective_scale": equivalent_cfg_scale(self.scale, step)}
+        return Prediction(neg + self.scale * delta, renoise=neg, trace=trace)
 
     @classmethod
     def matching(cls, cfg_scale: float, steps: Sequence[Step]) -> Self:
@@ -132,6 +136,6 @@ def equivalent_cfg_scale(scale: float, step: Step) -> float:
     Along `pos - neg`, CFG at w moves `x_s / alpha_s` by `(1 - sigma'/sigma) * w`, CFG++ by `scale`.
     """
     sigma_t, sigma_s = step.now.sigma_ve, step.next.sigma_ve
-    if sigma_t == float("inf"):  # rectified flow at t = 1: alpha_t = 0
+    if sigma_t == float("inf") or sigma_s >= sigma_t:  # rectified flow at t = 1; steps that do not descend
         return scale
     return scale * sigma_t / (sigma_t - sigma_s)

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Query, Response
 
 from app.api.comparisons import Found, cells_of
 from app.api.deps import Lodestar, Service
+from app.api.errors import Problem
 from app.comparison import export
+from app.comparison.calibration import Calibration, NothingToMatch, calibration
 from app.comparison.cells import Cell
 from app.comparison.report import report
 from app.comparison.store import Comparisons
@@ -69,6 +71,21 @@ async def export_comparison(
     if kind == "html":
         headers["Content-Security-Policy"] = REPORT_POLICY
     return Response(await asyncio.to_thread(make), media_type=MEDIA_TYPES[kind], headers=headers)
+
+
+@router.get("/{id}/calibration")
+async def get_calibration(
+    lodestar: Lodestar,
+    found: Found,
+    of: Annotated[str, Query(max_length=60, description="a score or a trace")] = "saturation",
+) -> Calibration:
+    """The arms that differ in scale alone, as a curve, and the scale at which they match the other arm."""
+    cells = await cells_of(lodestar, found)
+    traces = await traces_of(lodestar, cells)
+    try:
+        return await asyncio.to_thread(calibration, found, cells, traces, of)
+    except NothingToMatch as error:
+        raise Problem(422, str(error), errors=[{"pointer": "/of", "detail": str(error)}]) from None
 
 
 async def pictures_of(lodestar: Service, cells: list[Cell]) -> dict[int, bytes]:

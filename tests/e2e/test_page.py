@@ -143,6 +143,23 @@ async def test_arms_of_unequal_cost_are_said_and_made_equal(page: Page, service:
     assert await page.get_by_text("Not compute-matched").count() == 0
 
 
+async def test_a_scale_is_matched_to_another_arm(page: Page, service: Serving) -> None:
+    await page.goto(f"/compare/{compared(service.url(), prompts=['high'], seeds=[1, 2])}?view=match")
+    await page.get_by_label("Sweep the scale of").select_option(label="CFG")
+    await page.get_by_label("to match").select_option(label="APG")
+    await page.get_by_label("at scales").fill("2, 4, 8, 16")
+    await page.get_by_role("button", name="Run the sweep, 4 scales").click()
+    await expect(page.get_by_role("img", name="Saturation by scale: cfg from")).to_be_visible()
+    await page.get_by_label("What shall be equal").select_option(label="Mean effective scale")
+    use = page.get_by_role("button", name="Compare at scale")
+    await expect(use).to_be_visible()
+    scale = float((await use.inner_text()).split()[-1])
+    assert 2 < scale < 16
+    await use.click()
+    await expect(page.get_by_label("B", exact=True)).to_contain_text(f"cfg {scale:g}, matched")
+    await done(page)
+
+
 async def test_a_voting_session_learns_nothing_of_the_arms(page: Page, service: Serving) -> None:
     prompt = stamp()
     made = compared(service.url(), prompts=[prompt], seeds=[1, 2, 3, 4])

@@ -8,6 +8,7 @@ import { Live } from "../lib/live.js";
 import { go, put, query, root } from "../lib/route.js";
 import { announce, copy, count, say } from "../lib/say.js";
 import { look, panBy, read, written, zoom, zoomBy } from "../lib/zoom.js";
+import { Calibration } from "../widgets/calibration.js";
 import { CodeReport } from "../widgets/code.js";
 import { Differs } from "../widgets/differs.js";
 import { Field, Select } from "../widgets/field.js";
@@ -18,7 +19,7 @@ import { Scrubber } from "../widgets/scrubber.js";
 import { Spec } from "../widgets/spec.js";
 import { Trajectory } from "../widgets/trajectory.js";
 
-const VIEWS = { overview: "Overview", pair: "Pair", metrics: "Metrics", steps: "Trajectories", spec: "Spec" };
+const VIEWS = { overview: "Overview", pair: "Pair", metrics: "Metrics", steps: "Trajectories", match: "Match scales", spec: "Spec" };
 const ZOOM_PAUSE_MS = 250;
 
 export default function Compare({ id }) {
@@ -89,6 +90,7 @@ function Shown({ live }) {
     ${view === "pair" && html`<${PairView} live=${live} chosen=${chosen} />`}
     ${view === "metrics" && html`<${Metrics} live=${live} />`}
     ${view === "steps" && html`<${Steps} live=${live} chosen=${chosen} />`}
+    ${view === "match" && html`<${Calibration} live=${live} />`}
     ${view === "spec" && html`<${Spec} live=${live} />`}
   </div>`;
 }
