@@ -20,6 +20,7 @@ from app.console import (
     Catalogue,
     Classes,
     DataDir,
+    Profile,
     Redis,
     base64_of,
     fail,
@@ -55,6 +56,7 @@ def serve(
     redis_url: Redis = None,
     catalogue: Catalogue = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (warning)")] = None,
+    profile: Profile = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", envvar="LODESTAR_INSECURE", help="ask nobody for an API key")
     ] = False,
@@ -64,7 +66,7 @@ def serve(
 
     settings = read_settings(
         host=host, port=port, workers=workers, data_dir=data_dir, redis_url=redis_url, catalogue=catalogue,
-        log_level=log_level,
+        log_level=log_level, profile=profile,
     )  # fmt: skip
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "warning"})
@@ -80,14 +82,16 @@ def serve(
 
 
 @cli.command()
-def worker(data_dir: DataDir = None, redis_url: Redis = None, catalogue: Catalogue = None) -> None:
+def worker(
+    data_dir: DataDir = None, redis_url: Redis = None, catalogue: Catalogue = None, profile: Profile = None
+) -> None:
     """Run one more worker for a running service; for one on this machine, its --data-dir is enough."""
     from app.queue.embedded import NoServer, running_server
     from app.supervisor import PARENT
 
     if parent := os.environ.get(PARENT):
         end_with(int(parent))
-    settings = read_settings(data_dir=data_dir, redis_url=redis_url, catalogue=catalogue)
+    settings = read_settings(data_dir=data_dir, redis_url=redis_url, catalogue=catalogue, profile=profile)
     if settings.redis_url is None:
         try:
             url = running_server(settings.data_dir)

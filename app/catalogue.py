@@ -63,10 +63,14 @@ class ModelCard(BaseModel):
     )
     options: dict[str, Any] = Field(default_factory=dict[str, Any], description="passed to the adapter")
 
-    def load_options(self, dtype: str = "auto", device: str = "auto") -> dict[str, Any]:
+    def load_options(
+        self, dtype: str = "auto", device: str = "auto", profile: str = "eager"
+    ) -> dict[str, Any]:
         """What `samplers.models.load` is given beside the source; settings that are not "auto" come first."""
         loras = [lora.model_dump(exclude={"revision"}) for lora in self.loras]
         changes = {"scheduler": self.scheduler, "without": self.without, "loras": loras}
+        if profile != "eager" and self.source != "toy":  # which has no network
+            changes["profile"] = profile
         return {
             "name": self.id,
             "dtype": self.dtype if dtype == "auto" else dtype,

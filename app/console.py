@@ -17,6 +17,7 @@ REDIS = ["LODESTAR_REDIS_URL", "REDIS_URL"]
 Catalogue = Annotated[Path | None, typer.Option(help="a models.toml; without it, the built-in models")]
 DataDir = Annotated[Path | None, typer.Option(help="where pictures and the queue lie (data)")]
 Redis = Annotated[str | None, typer.Option(envvar=REDIS, help="redis://...; without it, one is embedded")]
+Profile = Annotated[str | None, typer.Option(help="how networks run: eager, compiled or graphs (eager)")]
 Classes = Annotated[
     list[str] | None, typer.Option("--class", help="a class besides the prompt's, for gfcg and classifier")
 ]

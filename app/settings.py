@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    profile: Literal["eager", "compiled", "graphs"] = Field(
+        default="eager",
+        description="networks as they are, compiled, or as CUDA graphs; compiling takes minutes at first",
+    )
     model_memory_bytes: int | None = Field(
         default=None, ge=1, description="beyond it, idle models make room for new ones; None keeps all"
     )

@@ -336,6 +336,7 @@ class HeldJob:
             "dtype": str(model.dtype).removeprefix("torch."),
             "determinism": engine.determinism,
             "max_rows": engine.max_rows,
+            "profile": self._bench.shelf.profile,
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "host": platform.machine(),

@@ -35,6 +35,7 @@ class Shelf:
         self.catalogue = catalogue
         self.loaded: dict[str, Model] = {}
         self.failed: dict[str, str] = {}
+        self.profile = settings.profile
         self._settings = settings
         self._borrowed: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -89,7 +90,7 @@ class Shelf:
             raise ValueError(f"there is no model {model!r} in the catalogue")
         card = at_hand(self.catalogue.models[model])
         self._make_room(sum(file.stat().st_size for file in Path(card.source).rglob("*.safetensors")))
-        options = card.load_options(self._settings.dtype, self._settings.device)
+        options = card.load_options(self._settings.dtype, self._settings.device, self._settings.profile)
         return load(card.source, on_part=on_part, **options)
 
     def _make_room(self, needed_bytes: int) -> None:

@@ -32,6 +32,8 @@ from app.queue.redis import RedisQueue
 from app.settings import Settings
 from app.storage.base import Storage, job_prefix
 from app.storage.opening import open_storage
+from samplers.models import device_of
+from samplers.models.profiles import unavailable
 from workers import meters
 from workers.engine import Engine
 from workers.errors import explain
@@ -295,7 +297,7 @@ class Worker:
 
 
 def main(settings: Settings) -> int:
-    """Run a worker until it is told to stop; the exit code."""
+    """Run a worker until it is told to stop; the exit code. ValueError where this machine cannot."""
     logs.configure(settings, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     tracing.configure("lodestar-worker")
     if settings.metrics_port is not None:
@@ -306,6 +308,8 @@ def main(settings: Settings) -> int:
             library.utils.logging.set_verbosity_error()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
+    if reason := unavailable(settings.profile, device_of(settings.device)):
+        raise ValueError(reason)
     return asyncio.run(_main(settings))
 
 

@@ -32,10 +32,7 @@ def load(
     the pipeline is loaded. Only safetensors are read, and no code from the source is run. FileNotFoundError
     or ValueError say what to do.
     """
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "float16"
     if str(source) == "toy":
@@ -53,6 +50,13 @@ def load(
         on_part=on_part,
         **options,
     )
+
+
+def device_of(device: str) -> str:
+    """The torch device that is meant: for "auto" the first GPU, else the CPU."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def adapter(pipeline: str) -> type[PipelineModel]:
@@ -88,4 +92,4 @@ def model_index(source: str | Path, revision: str | None = None) -> dict[str, An
         ) from error
 
 
-__all__ = ["adapter", "load"]
+__all__ = ["adapter", "device_of", "load"]

@@ -27,6 +27,7 @@ from samplers.models.autoencoder import Autoencoder, Pixels
 from samplers.models.base import Encoded
 from samplers.models.judge import Judge, load_judge
 from samplers.models.parts import Loading, fuse, load_network, load_pipeline
+from samplers.models.profiles import Profile, accelerate, begin
 
 CACHED_PROMPTS = 512
 
@@ -72,6 +73,7 @@ class PipelineModel:
         self._cells_per_patch = patch_of(network.config, known.packed)
         self._autoencoder = Pixels() if vae is None else Autoencoder(vae)
         self._cell_px = self._autoencoder.cell_px
+        self._profile: Profile = "eager"
         self._judge: Judge | None = None
         self._clip_skip: int | None = None
         self._prompts: OrderedDict[tuple[str, int | None], tuple[Cond, Embedded]] = OrderedDict()
@@ -97,6 +99,7 @@ class PipelineModel:
         scheduler: Mapping[str, Any] | None = None,
         loras: Sequence[Mapping[str, Any]] = (),
         clip_skip: int | None = None,
+        profile: Profile = "eager",
         on_part: Loading | None = None,
     ) -> Self:
         """Load from a folder or hub id with this `model_index.json`.
@@ -104,7 +107,8 @@ class PipelineModel:
         `weak`: the folder of a weaker denoiser; by default `<part>_weak` beside it. `without`: optional parts
         of the pipeline to leave out. `scheduler`: changes of the scheduler's config. `loras`: what is added
         to its weights, each with a `source` (a folder, file or hub id), a `file` in it and a `scale`.
-        `clip_skip`: CLIP's last layers that are left out, as diffusers counts them.
+        `clip_skip`: CLIP's last layers that are left out, as diffusers counts them. `profile`: how its
+        networks are called (`samplers.models.profiles`).
         """
         part = architecture(index["_class_name"]).part
         if weak is None and (Path(source) / f"{part}_weak").is_dir():
@@ -123,7 +127,14 @@ class PipelineModel:
         model.judged_by(load_judge(source, device))
         model._check_clip_skip(clip_skip)
         model._clip_skip = clip_skip
+        model.accelerate(profile)
         return model
+
+    def accelerate(self, profile: Profile, backend: str = "inductor") -> None:
+        """Have its networks called so from now on. ValueError where the machine cannot."""
+        for network in filter(None, self._networks.values()):
+            accelerate(network, profile, backend)
+        self._profile = profile
 
     def judged_by(self, judge: Judge | None) -> None:
         """Have `classify` ask this judge."""
@@ -226,13 +237,18 @@ class PipelineModel:
         for row, cond in enumerate(conds):
             rows_of.setdefault(shape_of(cond), []).append(row)
         if len(rows_of) == 1:
-            return self._forward(net, x, timestep, conds)
+            return self._call(net, x, timestep, conds)
         parts = [
-            self._forward(net, x[rows], timestep[rows], [conds[row] for row in rows])
+            self._call(net, x[rows], timestep[rows], [conds[row] for row in rows])
             for rows in rows_of.values()
         ]
         order = torch.tensor([row for rows in rows_of.values() for row in rows], device=x.device)
         return torch.cat(parts)[order.argsort()]
+
+    def _call(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
+        begin(self._profile)
+        out = self._forward(net, x, timestep, conds)
+        return out.clone() if self._profile == "graphs" else out
 
     def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
         """Pictures in [-1, 1]; with `grad` not clipped, so that the gradient is not lost where they clip."""
