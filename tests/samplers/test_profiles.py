@@ -15,6 +15,8 @@ from samplers.models.sd import StableDiffusion
 LEVELS = [Level(0.8, 0.6, 300.0), Level(0.6, 0.8, 700.0)]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_compiled_network_says_the_same_whatever_rows_it_has(tiny_sd: Path) -> None:
     """With a backend that traces and generates no code: what breaks tracing would break here too."""
     torch._dynamo.reset()
@@ -31,6 +33,7 @@ def test_a_compiled_network_says_the_same_whatever_rows_it_has(tiny_sd: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_compiled_kernels_make_the_same_picture(tiny_sd: Path) -> None:
     torch._dynamo.reset()
     asked: dict[str, Any] = {"guidance": CFG(scale=3), "steps": 3, "seeds": [1], "width": 16, "height": 16}
