@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import diffusers
-import litserve
 import torch
 import uvicorn
 from diffusers import StableDiffusionPipeline
@@ -28,7 +27,6 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
     "dpmpp_2m": "DPMSolverMultistepScheduler",
 }
-MAX_BATCH, BATCH_TIMEOUT_S = 8, 0.02
 
 
 class Ask(BaseModel):
@@ -98,35 +96,10 @@ def serve_fastapi(folder: str, port: int) -> None:
     uvicorn.run(fastapi_app(folder), port=port, log_level="warning")
 
 
-class Batching(litserve.LitAPI):
-    """Up to `MAX_BATCH` requests at a time."""
-
-    def __init__(self, folder: str) -> None:
-        super().__init__(max_batch_size=MAX_BATCH, batch_timeout=BATCH_TIMEOUT_S)
-        self.folder = folder
-
-    def setup(self, device: str) -> None:
-        self.painter = Painter(self.folder)
-
-    def decode_request(self, request: dict[str, Any], **_: Any) -> Ask:
-        return Ask(**request)
-
-    def batch(self, inputs: list[Ask]) -> list[Ask]:
-        return inputs
-
-    def predict(self, inputs: list[Ask], **_: Any) -> list[bytes]:
-        return self.painter.paint(inputs)
-
-    def unbatch(self, output: list[bytes]) -> list[bytes]:
-        return output
-
-    def encode_response(self, output: bytes, **_: Any) -> Response:
-        return Response(output, media_type="image/png")
-
-
 def serve_litserve(folder: str, port: int) -> None:
-    server = litserve.LitServer(Batching(folder), accelerator="cpu", timeout=False)
-    server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning")
+    from benchmarks import batching  # the other needs no LitServe
+
+    batching.serve_litserve(folder, port)
 
 
 if __name__ == "__main__":

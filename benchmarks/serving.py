@@ -1,7 +1,7 @@
 """The whole service against LitServe and a bare FastAPI server around the same diffusers pipeline.
 
     pip install --group bench
-    python -m benchmarks.serving [--requests 40] [--burst 32] [--rates 0.25 0.4 0.6 0.9 1.3 1.8 2.4] [--plot]
+    python -m benchmarks.serving [--requests 32] [--burst 32] [--rates 0.3 0.5 0.8 1.2 1.7 2.3]
 
 The built-in model on one thread a server, pictures by HTTP, the same Poisson traces of mixed steps, samplers
 and scales (1 is no guidance, which is all that the pipeline has besides CFG). Our side is everything: HTTP,
@@ -30,7 +30,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import takewhile
 from typing import Any, Protocol
 
 import httpx
@@ -44,7 +44,6 @@ from benchmarks.service_overhead import service
 PROMPTS = ("a red apple, 3d", "tiger face, flat", "slice of pizza", "sunflower, on a blue background")
 STEPS, SCALES = (4, 6, 8, 12), (4.0, 4.0, 4.0, 1.0)
 SLOWDOWN_MAX, GOAL_RATIO, GOAL_LEVELS = 3.0, 2.0, 2
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
 def trace(count: int, seed: int) -> list[Ask]:
@@ -207,6 +206,12 @@ async def slowdowns(
     return Point(rate, statistics.median(slow), slow[min(len(slow) - 1, int(0.95 * len(slow)))])
 
 
+def goodput(points: Sequence[Point]) -> float:
+    """The highest rate up to which every p95 slowdown is bearable."""
+    bearable = takewhile(lambda point: point.p95 <= SLOWDOWN_MAX, points)
+    return max((point.rate for point in bearable), default=0.0)
+
+
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     async with servers() as asked:
         bare = asked["fastapi"]
@@ -233,38 +238,19 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                     f"  (load average {os.getloadavg()[0]:.2f})",
                     flush=True,
                 )
-    goodput = {
-        name: max((point.rate for point in points if point.p95 <= SLOWDOWN_MAX), default=0.0)
-        for name, points in curves.items()
-    }
     return {
         "capacity": capacity,
         "throughput": saturated,
-        "goodput": goodput,
+        "goodput": {name: goodput(points) for name, points in curves.items()},
         "curves": {name: [asdict(point) for point in points] for name, points in curves.items()},
     }
 
 
-def plot(found: dict[str, Any]) -> None:
-    """p95 slowdown over the rate."""
-    from matplotlib import pyplot
-
-    _, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for name, points in found["curves"].items():
-        axes.plot([p["rate"] for p in points], [p["p95"] for p in points], marker="o", label=name)
-    axes.axhline(SLOWDOWN_MAX, color="grey", linestyle=":")
-    axes.set(xlabel="rate, in multiples of the bare server's capacity", ylabel="p95 slowdown", yscale="log")
-    axes.legend()
-    RESULTS.mkdir(exist_ok=True)
-    pyplot.savefig(RESULTS / "serving.png", dpi=120)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, default=40, help="per rate and server")
+    parser.add_argument("--requests", type=int, default=32, help="per rate and server")
     parser.add_argument("--burst", type=int, default=32, help="at once, for the throughput")
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.25, 0.4, 0.6, 0.9, 1.3, 1.8, 2.4])
-    parser.add_argument("--plot", action="store_true", help="draw docs/results/serving.png")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.3, 0.5, 0.8, 1.2, 1.7, 2.3])
     options = parser.parse_args()
     found = asyncio.run(measure(options))
     best, lit = found["goodput"]["lodestar"], found["goodput"]["litserve"]
@@ -275,8 +261,6 @@ def main() -> None:
         )
     ratio = best / lit if lit else float("inf") if best else 0.0
     print(f"goodput over LitServe's: {ratio:.2f}")
-    if options.plot:
-        plot(found)
     pairing.finish("serving", ratio >= GOAL_RATIO, ratio=ratio if lit else None, **found)
 
 

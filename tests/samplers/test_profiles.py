@@ -34,6 +34,7 @@ def test_a_compiled_network_says_the_same_whatever_rows_it_has(tiny_sd: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor imports what torch itself deprecates
 def test_compiled_kernels_make_the_same_picture(tiny_sd: Path) -> None:
     torch._dynamo.reset()
     asked: dict[str, Any] = {"guidance": CFG(scale=3), "steps": 3, "seeds": [1], "width": 16, "height": 16}
