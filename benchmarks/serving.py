@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--burst", type=int, default=32, help="at once, for the throughput")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.3, 0.5, 0.8, 1.2, 1.7, 2.3])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped too
     found = asyncio.run(measure(options))
     best, lit = found["goodput"]["lodestar"], found["goodput"]["litserve"]
     for name in found["goodput"]:
