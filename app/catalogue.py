@@ -68,7 +68,7 @@ class ModelCard(BaseModel):
     ) -> dict[str, Any]:
         """What `samplers.models.load` is given beside the source; settings that are not "auto" come first."""
         loras = [lora.model_dump(exclude={"revision"}) for lora in self.loras]
-        changes = {"scheduler": self.scheduler, "without": self.without, "loras": loras}
+        changes: dict[str, Any] = {"scheduler": self.scheduler, "without": self.without, "loras": loras}
         if profile != "eager" and self.source != "toy":  # which has no network
             changes["profile"] = profile
         return {

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.models.parts import load_network, transformers
+from samplers.models.parts import load_clip, load_network, transformers
 
 PARTS = ("classifier", "scorer")
 THINGS = "things.json"
@@ -105,7 +105,7 @@ class Scorer:
     """A CLIP: the logits are its scaled cosines between picture and text."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        self._network = load_network(str(folder), None, transformers.CLIPModel, "float32", device)
+        self._network = load_clip(folder, device)
         self._tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
         self._sight = Sight(folder)
         self._texts: dict[tuple[str, ...], Tensor] = {}

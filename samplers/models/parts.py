@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import diffusers as _diffusers
 import torch
@@ -15,6 +18,9 @@ from samplers.architectures import parts_of
 
 diffusers: Any = _diffusers  # both load lazily and are typed for neither their exports nor their arguments
 transformers: Any = _transformers
+
+_clips: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+_loading_clip = threading.Lock()
 
 Loading = Callable[[str, int, int], None]
 """Told before each part: its name, its place, how many there are."""
@@ -65,6 +71,16 @@ def load_network(
     # Pixel by pixel: the layout in which convolutions are fastest from a few rows on, on GPUs and on CPUs.
     network = network.to(device, memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
+
+
+def load_clip(source: str | Path, device: str) -> Any:
+    """A CLIP in float32: the same one for all who have it at the same time. From any thread."""
+    key = (str(Path(source)), device)
+    with _loading_clip:
+        clip = _clips.get(key)
+        if clip is None:
+            clip = _clips[key] = load_network(key[0], None, transformers.CLIPModel, "float32", device)
+        return clip
 
 
 def fuse(pipeline: Any, loras: Sequence[Mapping[str, Any]]) -> None:

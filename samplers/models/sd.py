@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from guidance.base import Cond
 from samplers.models.control import residuals
-from samplers.models.parts import diffusers, load_network, transformers
+from samplers.models.parts import diffusers, load_clip, load_network, transformers
 from samplers.models.perceptor import Perceptor
 from samplers.models.pipeline import Embedded, PipelineModel
 from samplers.models.text import pieces
@@ -68,9 +68,8 @@ class StableDiffusion(PipelineModel):
             model._controlnet = load_network(found, None, kind, dtype, device)
             model.extras |= {"controlnet"}
         if found := _beside(source, scorer, "scorer"):
-            clip = load_network(found, None, transformers.CLIPModel, "float32", device)
             processor = transformers.CLIPImageProcessorPil.from_pretrained(found)
-            model._perceptor = Perceptor(clip, processor)
+            model._perceptor = Perceptor(load_clip(found, device), processor)
         return model
 
     def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:

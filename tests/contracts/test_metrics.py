@@ -64,6 +64,14 @@ def test_clip_tells_which_model_it_was_and_does_not_guess_without_one(scorer: Pa
     assert "unavailable: weights not installed" in warning
 
 
+def test_a_model_and_its_metric_have_one_clip(scorer: Path) -> None:
+    from samplers.models.judge import Scorer
+    from samplers.models.parts import load_clip
+    from workers.metrics.clip import loaded
+
+    assert Scorer(scorer, "cpu")._network is loaded(scorer).model is load_clip(str(scorer), "cpu")
+
+
 def plain(*colour: int) -> Pixels:
     return np.full((8, 8, 3), colour, np.uint8)
 

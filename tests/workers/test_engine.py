@@ -15,6 +15,7 @@ from samplers.driver import drive
 from samplers.loop import Run
 from tests.workers.tiny import Tiny, image
 from workers.engine import Engine
+from workers.forwards import Determinism
 from workers.ticket import Outcome, Ticket
 
 LEVEL = Level(0.8, 0.6, 300.0)
@@ -297,6 +298,54 @@ def test_out_of_memory_halves_the_rows_and_goes_on(model: Tiny, monkeypatch: pyt
     outcomes = finish(Engine({"tiny": model}, 12), mixed(model))
     assert max(model.calls) <= room
     assert all(close(latents(outcome), one) for outcome, one in zip(outcomes, wanted, strict=True))
+
+
+@pytest.mark.parametrize("determinism", ["free", "bucket"])
+def test_one_image_that_does_not_fit_fails_alone_and_lower_rows_are_told(
+    model: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, determinism: Determinism
+) -> None:
+    denoise = Tiny.denoise
+
+    def cramped(self: Tiny, x_t: Tensor, *rest: object) -> Tensor:
+        if len(x_t) * x_t.shape[2] > 8:  # two rows of 4 x 4, none of 16 x 16
+            raise torch.OutOfMemoryError(f"{len(x_t)} rows")
+        return denoise(self, x_t, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Tiny, "denoise", cramped)
+    engine = Engine({"tiny": model}, 8, determinism=determinism)
+    large, fits = finish(engine, [image(model, CFG(), size_px=128), image(model, CFG(), 1)])
+    assert isinstance(large.error, torch.OutOfMemoryError)
+    assert fits.final is not None
+    assert max(model.calls) <= 2
+    told = [line for line in caplog.messages if "from now on at most" in line]
+    assert told
+    assert all(("other bits" in line) == (determinism == "bucket") for line in told)
+
+
+def test_a_row_that_the_network_spoils_fails_its_run_before_its_end(
+    model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row of a forward that others share; they end as if it had not been there."""
+    (wanted,), _ = drive(model, [image(model, CFG(), 3, steps=10)])
+    denoise, seen = Tiny.denoise, 0
+
+    def spoiling(self: Tiny, x_t: Tensor, levels: object, conds: list[Cond], *rest: object) -> Tensor:
+        nonlocal seen
+        out = denoise(self, x_t, levels, conds, *rest)  # type: ignore[arg-type]
+        for row, cond in enumerate(conds):
+            if cond.key == "low":
+                seen += 1
+                out[row] = float("nan") if seen > 2 else out[row]
+        return out
+
+    monkeypatch.setattr(Tiny, "denoise", spoiling)
+    failing, sound = finish(
+        Engine({"tiny": model}),
+        [image(model, CFG(), 1, steps=10, prompt="low"), image(model, CFG(), 3, steps=10)],
+    )
+    assert isinstance(failing.error, FloatingPointError)
+    assert failing.nfe.model <= 2 * 4
+    assert close(latents(sound), wanted.latents)
 
 
 def test_the_thread_drives_what_is_submitted_and_closing_cancels_the_rest(model: Tiny) -> None:

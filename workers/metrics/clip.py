@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from samplers.models.parts import load_clip
 from workers.metrics import Pixels, Scorer, Unavailable
 
 LOADING = threading.Lock()
@@ -59,14 +60,13 @@ def loaded(scorer: Path | None) -> Clip:
 
 @lru_cache(maxsize=2)
 def _load(scorer: Path) -> Clip:
-    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-    model = CLIPModel.from_pretrained(scorer, dtype=torch.float32, use_safetensors=True).eval()
     digest = hashlib.sha256()
     for file in sorted(scorer.glob("*.safetensors")):
         digest.update(file.read_bytes())
     return Clip(
-        model,
+        load_clip(scorer, "cpu"),
         CLIPTokenizer.from_pretrained(scorer),
         CLIPImageProcessorPil.from_pretrained(scorer),
         Scorer(f"{scorer.parent.name}/{scorer.name}", digest.hexdigest()),
