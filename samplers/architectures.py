@@ -35,12 +35,14 @@ class Architecture:
 
 CLIP = frozenset({"grad", "clip"})
 SD = "sd.StableDiffusion"
-"""The adapter that takes a ControlNet."""
+SDXL = "sdxl.StableDiffusionXL"
+CONTROLLED = (SD, SDXL)
+"""The adapters that take a ControlNet."""
 
 ARCHITECTURES: dict[str, Architecture] = {
     "StableDiffusionPipeline": Architecture(SD, extras=CLIP, embedded_scale=8.5),
     "LatentConsistencyModelPipeline": Architecture(SD, sampler="lcm", extras=CLIP, embedded_scale=8.5),
-    "StableDiffusionXLPipeline": Architecture("sdxl.StableDiffusionXL", sampler="euler", extras=CLIP),
+    "StableDiffusionXLPipeline": Architecture(SDXL, sampler="euler", extras=CLIP),
     "StableDiffusion3Pipeline": Architecture(
         "sd3.StableDiffusion3", "flow", "transformer", "flow_euler", CLIP
     ),
@@ -128,7 +130,7 @@ def read_layout(folder: Path) -> Layout:
         extras.add("weak")
     if any((folder / part / "config.json").is_file() for part in ("classifier", "scorer")):
         extras.add("classifier")
-    if known.adapter == SD and (folder / "controlnet_qr").is_dir():
+    if known.adapter in CONTROLLED and (folder / "controlnet_qr").is_dir():
         extras.add("controlnet")
     if network.get("guidance_embeds") or network.get("time_cond_proj_dim"):
         extras.add("embedded")

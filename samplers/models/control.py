@@ -1,20 +1,73 @@
-"""A ControlNet beside a UNet: what it adds to the UNet's residuals for the rows' control pictures."""
+"""A ControlNet beside a UNet, and the pictures' likeness that QR codes are refined by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from guidance.base import Cond
+from samplers.models.parts import diffusers, load_clip, load_network, transformers
+from samplers.models.perceptor import Perceptor
+from samplers.models.pipeline import PipelineModel
+
+
+class ControlledModel(PipelineModel):
+    """An adapter of a UNet that takes a ControlNet, and a scorer to look with."""
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: Any,
+        weak: Any = None,
+        controlnet: Any = None,
+        perceptor: Perceptor | None = None,
+    ) -> None:
+        super().__init__(name, pipeline, weak)
+        self._controlnet = controlnet
+        self._perceptor = perceptor
+        if controlnet is not None:
+            self.extras |= {"controlnet"}
+
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        name: str,
+        index: Mapping[str, Any],
+        *,
+        controlnet: str | Path | None = None,
+        scorer: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
+        """As the base class does, and with these folders or hub ids.
+
+        `controlnet`: a ControlNet for QR patterns, by default `controlnet_qr` in the model's folder.
+        `scorer`: a CLIP model whose picture encoder tells how alike pictures look, by default `scorer`.
+        """
+        model = super().load(source, name, index, **options)
+        dtype, device = options.get("dtype", "float32"), options.get("device", "cpu")
+        if found := _beside(source, controlnet, "controlnet_qr"):
+            kind = diffusers.ControlNetModel
+            model._controlnet = load_network(found, None, kind, dtype, device)
+            model.extras |= {"controlnet"}
+        if found := _beside(source, scorer, "scorer"):
+            processor = transformers.CLIPImageProcessorPil.from_pretrained(found)
+            model._perceptor = Perceptor(load_clip(found, device), processor)
+        return model
+
+    def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
+        """The scorer's layers; none without a scorer."""
+        return [] if self._perceptor is None else self._perceptor.features(images, grad)
 
 
 def residuals(
-    controlnet: Any, x: Tensor, timestep: Tensor, text: Tensor, conds: Sequence[Cond]
+    controlnet: Any, x: Tensor, timestep: Tensor, text: Tensor, conds: Sequence[Cond], **told: Any
 ) -> dict[str, Any]:
-    """The arguments that a UNet takes from it; empty where the rows have no control.
+    """The arguments that a UNet takes from it; empty where the rows have no control. `told`: as the UNet is.
 
     ValueError where only some rows have one, or the model has no ControlNet.
     """
@@ -27,10 +80,16 @@ def residuals(
         raise ValueError("rows with and without a control picture cannot share a forward")
     images = torch.cat([control.image for control in controls]).to(x)
     down, middle = controlnet(
-        x, timestep, encoder_hidden_states=text, controlnet_cond=images, return_dict=False
+        x, timestep, encoder_hidden_states=text, controlnet_cond=images, return_dict=False, **told
     )
     scale = x.new_tensor([control.scale for control in controls]).view(-1, 1, 1, 1)
     return {
         "down_block_additional_residuals": [scale * one for one in down],
         "mid_block_additional_residual": scale * middle,
     }
+
+
+def _beside(source: str, named: str | Path | None, folder: str) -> str | None:
+    """The part that is named, else the folder of that name in the model's own, where there is one."""
+    own = Path(source) / folder
+    return str(named) if named is not None else str(own) if own.is_dir() else None

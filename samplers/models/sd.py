@@ -8,73 +8,28 @@ diffusers 0.42's `StableDiffusionPipeline` and `LatentConsistencyModelPipeline`,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from guidance.base import Cond
-from samplers.models.control import residuals
-from samplers.models.parts import diffusers, load_clip, load_network, transformers
-from samplers.models.perceptor import Perceptor
-from samplers.models.pipeline import Embedded, PipelineModel
+from samplers.models.control import ControlledModel, residuals
+from samplers.models.pipeline import Embedded
 from samplers.models.text import pieces
 
 
-class StableDiffusion(PipelineModel):
+class StableDiffusion(ControlledModel):
     """The adapter. A condition's data is the embedding (tokens, width), of a long prompt piece by piece."""
 
-    def __init__(
-        self,
-        name: str,
-        pipeline: Any,
-        weak: Any = None,
-        controlnet: Any = None,
-        perceptor: Perceptor | None = None,
-    ) -> None:
-        super().__init__(name, pipeline, weak)
-        self._controlnet = controlnet
-        self._perceptor = perceptor
-        if controlnet is not None:
-            self.extras |= {"controlnet"}
+    def __init__(self, name: str, pipeline: Any, *parts: Any, **named: Any) -> None:
+        super().__init__(name, pipeline, *parts, **named)
         if self._config.in_channels != self._config.out_channels or self._config.addition_embed_type:
             raise ValueError(
                 "this UNet takes more than a latent, a time and a text; it is not a plain SD model"
             )
-
-    @classmethod
-    def load(
-        cls,
-        source: str,
-        name: str,
-        index: Mapping[str, Any],
-        *,
-        controlnet: str | Path | None = None,
-        scorer: str | Path | None = None,
-        **options: Any,
-    ) -> Self:
-        """As the base class does, and with these folders or hub ids.
-
-        `controlnet`: a ControlNet for QR patterns, by default `controlnet_qr` in the model's folder.
-        `scorer`: a CLIP model whose picture encoder tells how alike pictures look, by default `scorer`.
-        """
-        model = super().load(source, name, index, **options)
-        dtype, device = options.get("dtype", "float32"), options.get("device", "cpu")
-        if found := _beside(source, controlnet, "controlnet_qr"):
-            kind = diffusers.ControlNetModel
-            model._controlnet = load_network(found, None, kind, dtype, device)
-            model.extras |= {"controlnet"}
-        if found := _beside(source, scorer, "scorer"):
-            processor = transformers.CLIPImageProcessorPil.from_pretrained(found)
-            model._perceptor = Perceptor(load_clip(found, device), processor)
-        return model
-
-    def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
-        """The scorer's layers; none without a scorer."""
-        return [] if self._perceptor is None else self._perceptor.features(images, grad)
 
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         parts = pieces(self._pipeline.tokenizer, prompt)
@@ -102,12 +57,6 @@ class StableDiffusion(PipelineModel):
         added = residuals(self._controlnet, x, timestep, text, conds)
         told = _scale_embedding(conds, net.config.time_cond_proj_dim, self._embedded_scale, x)
         return net(x, timestep, timestep_cond=told, encoder_hidden_states=text, return_dict=False, **added)[0]
-
-
-def _beside(source: str, named: str | Path | None, folder: str) -> str | None:
-    """The part that is named, else the folder of that name in the model's own, where there is one."""
-    own = Path(source) / folder
-    return str(named) if named is not None else str(own) if own.is_dir() else None
 
 
 def _scale_embedding(

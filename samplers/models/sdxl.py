@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from guidance.base import Cond
-from samplers.models.pipeline import Embedded, PipelineModel, stacked
+from samplers.models.control import ControlledModel, residuals
+from samplers.models.pipeline import Embedded, stacked
 from samplers.models.text import pieces
 
 
-class StableDiffusionXL(PipelineModel):
+class StableDiffusionXL(ControlledModel):
     """The adapter. A condition's data is the text's embedding (tokens, width) and its pooled one (width).
 
     The empty prompt is the unconditional one: all zeros where the model was trained so. Of a long prompt the
@@ -38,4 +39,7 @@ class StableDiffusionXL(PipelineModel):
         size = [cells * self._cell_px for cells in x.shape[2:]]
         sizes = torch.tensor([*size, 0, 0, *size], dtype=x.dtype, device=x.device).expand(len(x), -1)
         told = {"text_embeds": pooled, "time_ids": sizes}
-        return net(x, timestep, encoder_hidden_states=text, added_cond_kwargs=told, return_dict=False)[0]
+        added = residuals(self._controlnet, x, timestep, text, conds, added_cond_kwargs=told)
+        return net(
+            x, timestep, encoder_hidden_states=text, added_cond_kwargs=told, return_dict=False, **added
+        )[0]

@@ -13,11 +13,15 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from guidance.base import Level
+from guidance.base import Conditions, Control, Level
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample
+from samplers.architectures import read_layout
+from samplers.driver import drive
+from samplers.loop import run
 from samplers.models.sdxl import StableDiffusionXL
+from samplers.noise import Noise
 from samplers.steps import compile_plan
 from tests.pipelines import build
 
@@ -148,6 +152,36 @@ def test_a_lora_is_added_as_in_the_pipeline(model: StableDiffusionXL, tmp_path: 
     plain = sample(model, PROMPT, **call).latents
     assert relative(ours(0.0), plain) < 1e-4
     assert relative(theirs, plain) > 1e-3
+
+
+def test_a_controlnet_guides_as_in_the_pipeline(pipeline: Any, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    torch.manual_seed(2)
+    controlnet: Any = diffusers.ControlNetModel.from_unet(
+        pipeline.unet, conditioning_embedding_out_channels=(16, 32)
+    ).eval()
+    for zero in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
+        torch.nn.init.normal_(zero.weight, std=0.1)
+    torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.1)
+    controlnet.save_pretrained(tmp_path / "controlnet_qr")
+    assert "controlnet" in read_layout(tmp_path).extras
+    model = load(tmp_path, name="tiny", dtype="float32", device="cpu")
+    assert "controlnet" in model.extras
+    parts = {**pipeline.components, "controlnet": controlnet}
+    reference = diffusers.StableDiffusionXLControlNetPipeline(**parts)
+    reference.set_progress_bar_config(disable=True)
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    theirs = reference(
+        PROMPT, image=picture, height=64, width=64, guidance_scale=5.0, num_inference_steps=4,
+        controlnet_conditioning_scale=0.7, generator=torch.Generator().manual_seed(3), output_type="latent",
+    ).images  # fmt: skip
+    plan = compile_plan("euler", 4, "vp", model.scheduler_config)
+    cond = Conditions(*model.encode([PROMPT, ""]).conds)
+    noise = Noise(3, model.latent_shape(64, 64))
+    (final,), _ = drive(model, [run(plan, CFG(scale=5), cond.controlled(Control(picture, 0.7)), noise)])
+    assert relative(final.latents, theirs) < 1e-4
+    (plain,), _ = drive(model, [run(plan, CFG(scale=5), cond, Noise(3, model.latent_shape(64, 64)))])
+    assert relative(plain.latents, theirs) > 1e-3
 
 
 def test_a_long_prompt_is_read_to_its_end(model: StableDiffusionXL, pipeline: Any) -> None:
