@@ -63,6 +63,30 @@ def kl(channels: int = 4, **config: Any) -> Any:
     )
 
 
+def lcm() -> Any:
+    """Stable Diffusion with its guidance scale built in."""
+    return diffusers.LatentConsistencyModelPipeline(
+        vae=kl(),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=32,
+            attention_head_dim=4,
+            norm_num_groups=8,
+            time_cond_proj_dim=16,
+        ),
+        scheduler=diffusers.LCMScheduler(**BETAS),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 def sdxl() -> Any:
     return diffusers.StableDiffusionXLPipeline(
         vae=kl(),
@@ -231,6 +255,7 @@ def ddpm(**scheduler: Any) -> Any:
 
 
 BUILDERS: dict[str, Callable[[], Any]] = {
+    "lcm": lcm,
     "sdxl": sdxl,
     "sd3": sd3,
     "sd3 without t5": partial(sd3, with_t5=False),

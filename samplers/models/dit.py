@@ -21,7 +21,9 @@ class DiT(PipelineModel):
 
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         labels = Labels(self._pipeline.labels, self._config.num_embeds_ada_norm)
-        return Embedded(torch.tensor(labels.number(prompt), device=self.device))
+        number = labels.number(prompt)
+        text = ", ".join(name for name, i in labels.names.items() if i == number)
+        return Embedded(torch.tensor(number, device=self.device), text=text)
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         labels = torch.stack([cond.data for cond in conds])

@@ -46,6 +46,8 @@ class Embedded:
     data: Any
     warning: str | None = None
     pieces: int = 1
+    text: str | None = None
+    """What a classifier reads in its place; the prompt itself where None."""
 
 
 class PipelineModel:
@@ -196,7 +198,7 @@ class PipelineModel:
             return self._prompts[asked]
         read = self._embed(prompt, clip_skip)
         key = hashlib.sha256(f"{self.name}\0{prompt}\0{clip_skip}".encode()).hexdigest()[:24]
-        self._prompts[asked] = Cond(key, read.data, text=prompt), read
+        self._prompts[asked] = Cond(key, read.data, text=prompt if read.text is None else read.text), read
         if len(self._prompts) > CACHED_PROMPTS:
             self._prompts.popitem(last=False)
         return self._prompts[asked]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,21 @@ import torch
 
 from guidance import REGISTRY
 from guidance.apg import APG
+from guidance.autoguidance import Autoguidance
 from guidance.base import Conditions, Guidance, Level
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
+from guidance.classifier import Classifier
+from guidance.fkc import FKC
+from guidance.gfcg import GFCG
 from guidance.none import NoGuidance
-from samplers.architectures import read_layout
+from samplers.architectures import architecture, read_layout
 from samplers.cards import CARDS, problems
 from samplers.driver import drive
 from samplers.loop import Run, batch, run
 from samplers.models import adapter
 from samplers.models.base import Model
+from samplers.models.judge import Judge
 from samplers.noise import Noise
 from samplers.steps import compile_plan
 from tests.pipelines import BUILDERS, build
@@ -118,6 +125,72 @@ def test_every_method_runs_with_every_sampler_that_it_is_said_to_take(model: Mod
     for (guidance, sampler), final, cost in zip(cells, finals, nfe, strict=True):
         assert final.latents.shape == (1, *shape), (guidance.method, sampler)
         assert 0 < cost.model + cost.weak <= guidance.nfe(plans[sampler].steps) * batch(guidance)
+
+
+FURTHER: list[Guidance] = [
+    GFCG(),
+    GFCG(mode="mix"),
+    GFCG(mode="autoguidance"),
+    Classifier(),
+    Classifier(gradient="x_t"),
+    Autoguidance(scale=2.0),
+    FKC(target="anneal", scale=1.5, particles=2),
+    FKC(target="product", particles=2),
+    FKC(target="product", second="weak", particles=2),
+]
+"""What needs a weak network, a classifier or classes, or takes other paths with other parameters."""
+
+
+class Brightness(Judge):
+    """A judge that knows as many classes as it is asked for, by how bright a picture is and where."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+
+    def logits(self, images: torch.Tensor, labels: Sequence[str], grad: bool = False) -> torch.Tensor:
+        with torch.set_grad_enabled(grad):
+            brightness = images.mean((1, 3))
+            return torch.stack([brightness[:, i::2].mean(1) * (3 + i) for i in range(len(labels))], 1)
+
+
+@pytest.fixture(scope="module")
+def judged(model: Model) -> Any:
+    """The same with a weak network and a classifier."""
+    pipeline = model._pipeline  # type: ignore[attr-defined]
+    part = architecture(type(pipeline).__name__).part
+    weak = copy.deepcopy(getattr(pipeline, part))
+    for weight in weak.parameters():
+        weight.mul_(0.9)
+    made = adapter(type(pipeline).__name__)("judged", pipeline, weak)
+    made.judged_by(Brightness())
+    return made
+
+
+@pytest.mark.parametrize("most", [1, pytest.param(len(CARDS), marks=pytest.mark.slow)], ids=["one", "all"])
+def test_what_needs_more_than_the_network_runs_where_that_is(judged: Model, most: int) -> None:
+    """Each with one sampler, or with all that fit: GFCG, classifier and auto-guidance, FKC's targets."""
+    shape = judged.latent_shape(*size(judged))
+    positive, other = judged.encode(prompts(judged)).conds
+    cond = Conditions(positive, other, (other,))
+    cells = [
+        (guidance, sampler)
+        for guidance in FURTHER
+        for sampler in [
+            card for card in CARDS.values() if not problems(guidance, card, judged.family, judged.extras)
+        ][:most]
+    ]
+    missing = {guidance.method for guidance in FURTHER} - {guidance.method for guidance, _ in cells}
+    assert missing <= ({"fkc"} if judged.family == "flow" else set())
+    for guidance, sampler in cells:
+        plan = compile_plan(sampler.name, 2, judged.family, config(judged))
+        sampling = run(plan, guidance, cond, Noise(1, shape, batch(guidance)))
+        (final,), (cost,) = drive(judged, [sampling])
+        assert final.latents.shape == (1, *shape), (guidance, sampler.name)
+        assert bool(final.latents.isfinite().all()), (guidance, sampler.name)
+        needs = guidance.requires()
+        assert (cost.classifier > 0) == needs.classifier, (guidance, sampler.name)
+        assert cost.weak > 0 or not needs.weak, (guidance, sampler.name)
+        assert (cost.grad > 0) == (guidance == Classifier(gradient="x_t")), (guidance, sampler.name)
 
 
 def test_the_folder_says_what_the_loaded_model_is(model: Model, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_autoguidance_takes_the_network_in_transformer_weak(model: Model) -> Non
     assert np.abs(np.asarray(done.latents - plain.latents)).max() > 1e-5
 
 
+def test_a_classifier_reads_the_names_of_a_numbered_class(pipeline: Any) -> None:
+    model = adapter("DiTPipeline")("dit", pipeline)
+    assert [cond.text for cond in model.encode(["0", "goldfish", ""]).conds] == [
+        "Tinca tinca, tench", "goldfish", "",
+    ]  # fmt: skip
+
+
 def test_names_and_numbers_of_a_class_are_one_condition(pipeline: Any) -> None:
     model = adapter("DiTPipeline")("dit", pipeline)
     conds = model.encode(["goldfish", " 1 ", "Tinca tinca", "white shark", ""]).conds
