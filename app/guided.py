@@ -29,7 +29,8 @@ class Guided:
 
 def guided(spec: JobSpec, card: ModelCard, sampler: str, steps: int, data_dir: Path) -> Guided:
     """What guides the runs of `spec` on the model of `card`."""
-    chosen = spec.guidance or (None if spec.edit else card.guidance)
+    chosen = None if spec.guidance is None else spec.guidance.suited(card.family, card.pipeline)
+    chosen = chosen or (None if spec.edit else card.guidance)
     told = card.embedded_scale if spec.embedded_scale is None else spec.embedded_scale
     if spec.qr is not None:
         guidance = chosen or CFG.model_validate({})
@@ -39,7 +40,8 @@ def guided(spec: JobSpec, card: ModelCard, sampler: str, steps: int, data_dir: P
         return replace(fit, embedded_scale=told)
     if "embedded" in card.extras and spec.edit is None:
         return _built_in(spec, chosen or NoGuidance.model_validate({}), told)
-    return Guided(chosen or (CFGPP if spec.edit else CFG).model_validate({}), told)
+    default = (CFGPP if spec.edit else CFG).model_validate({})
+    return Guided(chosen or default.suited(card.family, card.pipeline), told)
 
 
 def _built_in(spec: JobSpec, guidance: Guidance, told: float | None) -> Guided:

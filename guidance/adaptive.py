@@ -91,6 +91,8 @@ class Adaptive(Guidance):
         "guided": Trace("share of images still guided"),
     }
 
+    usual: ClassVar = {"flow": {"scale": 4.0}, "StableDiffusionXLPipeline": {"scale": 5.0}}
+
     method: Literal["adaptive"] = "adaptive"
     scale: float = Field(7.5, ge=0, le=100, description="w of CFG while it lasts")
     variant: Literal["threshold", "linear"] = Field(

@@ -80,6 +80,12 @@ class APG(Limited):
         "hunyuan-image": {"scale": 10, "norm_threshold": 10, "momentum": -0.5},
     }
 
+    usual: ClassVar = {
+        "StableDiffusionXLPipeline": presets["sdxl"],
+        "DiTPipeline": presets["dit-xl-2"],
+        "flow": {"scale": 4.0},
+    }
+
     method: Literal["apg"] = "apg"
     scale: float = Field(10.0, ge=0, le=100, description="w; 1 is the conditional prediction alone")
     eta: float = Field(0.0, ge=0, le=1, description="weight of the parallel part; 1 keeps it, as CFG does")

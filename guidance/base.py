@@ -257,8 +257,16 @@ class Guidance(BaseModel):
     traces: ClassVar[dict[str, Trace]] = {}
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Parameters that a source gives for a model, by the model's name; the rest keeps its defaults."""
+    usual: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Defaults for a family of models (vp, flow, ve) or a diffusers pipeline, where they are others."""
 
     method: str
+
+    def suited(self, family: str, pipeline: str | None = None) -> Self:
+        """This instance, with the `usual` defaults of a pipeline or family where it leaves them open."""
+        usual = self.usual.get(pipeline or "", self.usual.get(family, {}))
+        given = self.model_fields_set
+        return self.model_copy(update={name: value for name, value in usual.items() if name not in given})
 
     def start(self) -> Any:
         """Return the fresh per-run state that `guide` may mutate; None for a stateless method."""

@@ -79,6 +79,8 @@ class CFG(Limited):
         "effective_scale": Trace("scale of plain CFG that moves as far along the guidance term"),
     }
 
+    usual: ClassVar = {"StableDiffusionXLPipeline": {"scale": 5.0}}
+
     method: Literal["cfg"] = "cfg"
     scale: float = Field(4.0, ge=0, le=100, description="w; 1 is the conditional prediction alone")
     rescale: float = Field(

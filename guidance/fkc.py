@@ -89,6 +89,7 @@ class FKC(Guidance):
     needs: ClassVar = Needs(negative=True, particles=True, stochastic=True, from_noise=True)
     traces: ClassVar = {
         "ess": Trace("effective sample size"),
+        "resampled": Trace("whether the particles were resampled after the step"),
         "log_weight": Trace("increment of the log-weight"),
     }
 
@@ -144,7 +145,7 @@ class FKC(Guidance):
         if self.clamp:
             log_weight = (log_weight - log_weight.mean()).clamp(-self.clamp, self.clamp)
         weighed = self.weigh_from <= step.fraction < self.weigh_to
-        trace = {"ess": float(len(x_t)), "log_weight": log_weight}
+        trace = {"ess": float(len(x_t)), "resampled": 0.0, "log_weight": log_weight}
         return Prediction(denoised, log_weight=log_weight if weighed else None, trace=trace)
 
     def _predictions(

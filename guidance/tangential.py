@@ -55,6 +55,8 @@ class Tangential(Limited):
     needs: ClassVar = Needs(negative=True)
     traces: ClassVar = {"kept": Trace("norm of the projected over that of the unconditional noise")}
 
+    usual: ClassVar = {"flow": {"scale": 4.0}, "StableDiffusionXLPipeline": {"scale": 5.0}}
+
     method: Literal["tangential"] = "tangential"
     scale: float = Field(7.5, ge=0, le=100, description="w; 1 is the conditional prediction alone")
 

@@ -93,11 +93,15 @@ def run(
             due = size < population.resample_below * population.particles
             if "ess" in guidance.traces:
                 scalars["ess"] = size
+        if population and i == len(plan.rows) - 1:
+            due = due or bool(log_weights.any())
+        if "resampled" in guidance.traces:
+            scalars["resampled"] = float(due)
         trace.append(scalars)
         if observe is not None:
             observe(Observed(step, x, denoised, scalars))
         x = x_s
-        if due or (i == len(plan.rows) - 1 and bool(log_weights.any())):
+        if due:
             chosen = resample.systematic(log_weights, noise.uniform())
             x, history = x[chosen], [past[chosen] for past in history]
             if hasattr(state, "select"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from app.catalogue import Catalogue, ModelCard
 from app.scores import METRIC_CARDS
 from guidance import REGISTRY, Guidance
 from guidance.base import Level, Step
-from samplers.cards import CARDS, problems
+from samplers.cards import CARDS, Family, problems
 
 LOADING = {"source", "revision", "device", "scheduler", "without", "loras", "options"}
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(service)])
@@ -98,6 +98,14 @@ def _default(method: type[Guidance]) -> Guidance | None:
     return method.model_validate({})
 
 
+def _defaults_by_family(default: Guidance | None) -> dict[str, dict[str, Any]]:
+    """What a request that leaves all open gets: by the model's family, or its pipeline where that differs."""
+    if default is None:
+        return {}
+    kinds = dict.fromkeys((*get_args(Family), *default.usual))
+    return {kind: default.suited(kind).model_dump(mode="json") for kind in kinds}
+
+
 def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
     name = method.model_fields["method"].default
     default = _default(method)
@@ -113,6 +121,7 @@ def _method(method: type[Guidance], catalogue: Catalogue) -> dict[str, Any]:
         "fidelity": asdict(method.fidelity),
         "schema": method.model_json_schema(),
         "defaults": default.model_dump(mode="json") if default else {"method": name},
+        "defaults_by_family": _defaults_by_family(default),
         "presets": method.presets,
         "evaluations_per_step": math.ceil(default.nfe(SOME_STEPS) / len(SOME_STEPS)) if default else None,
         "needs": [need for need, needed in asdict(needs).items() if needed],

@@ -66,7 +66,9 @@ class Plan:
         if self.upward:
             indices = [total - 1 - i for i in indices]
         return tuple(
-            Step(i, total, row.now, row.next, row.began, row.noise**2 / row.b if row.noise else None)
+            Step(
+                i, total, row.now, row.next, row.began, row.noise**2 / row.b if row.noise and row.b else None
+            )
             for i, row in zip(indices, self.rows, strict=True)
         )
 

@@ -104,6 +104,27 @@ def test_cfgs_scale_is_what_a_network_with_one_built_in_is_told(catalogue: Catal
         assert [one.pointer for one in caught.value.refusals] == [pointer]
 
 
+@pytest.mark.parametrize(
+    ("model", "guidance", "resolved"),
+    [
+        ("sdxl", {"method": "apg"}, {"scale": 15, "norm_threshold": 15, "momentum": -0.5}),
+        ("sdxl", {"method": "apg", "scale": 8}, {"scale": 8, "norm_threshold": 15}),
+        ("dit-xl-256", {"method": "apg"}, {"scale": 4, "norm_threshold": 5}),
+        ("sd35-medium", {"method": "cfg"}, {"scale": 4}),
+        ("sd35-medium", {"method": "cfg", "scale": 7.5}, {"scale": 7.5}),
+        ("sdxl", {"method": "cfg"}, {"scale": 5}),
+        ("sd15", {"method": "adaptive"}, {"scale": 7.5}),
+        ("sd35-medium", {"method": "adaptive"}, {"scale": 4}),
+    ],
+)
+def test_what_is_left_open_is_usual_for_the_model(
+    catalogue: Catalogue, model: str, guidance: dict[str, Any], resolved: dict[str, float]
+) -> None:
+    spec = JobSpec.model_validate({"model": model, "prompt": "an apple", "guidance": guidance})
+    found = resolve(spec, catalogue, Settings()).guidance.model_dump()
+    assert {name: found[name] for name in resolved} == resolved
+
+
 def test_a_built_in_scale_is_refused_where_there_is_none(catalogue: Catalogue) -> None:
     with pytest.raises(Refused) as caught:
         resolve(JobSpec(model="flux-schnell", prompt="an apple", embedded_scale=3), catalogue, Settings())

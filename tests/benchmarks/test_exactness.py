@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from benchmarks import exactness
+from guidance.base import Level
 from tests.golden.arrays import load
 
 
@@ -22,8 +24,9 @@ def test_methods_that_must_be_cfg_are_and_gradients_are_right() -> None:
 
 
 def test_the_corrected_sampler_is_held_against_the_drift() -> None:
-    (low, high, *_) = exactness.line_claims(particles=400, steps=60, seeds=1)
+    (low, _, high, missed, *_) = exactness.line_claims(particles=400, steps=60, seeds=1)
     assert high.holds
+    assert missed.holds
     assert "without weights" in low.detail
 
 
@@ -32,3 +35,13 @@ def test_the_round_trip_is_held_at_ten_steps_and_reported_elsewhere() -> None:
     assert [claim.limit for claim in claims] == [1.0, None, None, None]
     assert claims[0].holds
     assert not exactness.Claim("x", 2.0, 1.0).holds
+
+
+@pytest.mark.parametrize("time", ["1.0", "0.6", "0.3", "0.05"])
+def test_the_forty_modes_have_the_exact_score(time: str) -> None:
+    golden, ours = load("fkc_anneal"), exactness.Forty()
+    x = golden["gmm40|pts_normalized"].double()
+    variance = (0.01 * 1000 ** float(time)) ** 2 - 0.01**2
+    level = Level(1.0, variance**0.5, 0.0)
+    denoised = ours.denoise(x.view(-1, 1, 1, 2), [level] * len(x)).view(-1, 2)
+    assert torch.allclose((denoised - x) / variance, golden[f"gmm40|t{time}|score_normalized"], rtol=1e-6)

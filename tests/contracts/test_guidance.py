@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from guidance import REGISTRY, AnyGuidance
 from guidance.base import Guidance, Needs
 from guidance.sources import Paper
+from samplers.architectures import ARCHITECTURES
+from samplers.cards import Family
 from samplers.driver import Sampled, fitting_sampler, sample
 from samplers.models.toy import Toy
 from samplers.steps import compile_plan
@@ -179,6 +181,11 @@ def test_every_field_is_described(guidance: Guidance) -> None:
 def test_presets_are_valid(guidance: Guidance) -> None:
     for name, values in type(guidance).presets.items():
         assert type(guidance)(**values), name
+    for kind, values in guidance.usual.items():
+        assert kind in ARCHITECTURES or kind in get_args(Family)
+        usual = type(guidance)(**values)
+        assert guidance.suited(kind) == usual
+        assert usual.suited(kind) == usual, "what is given stays"
 
 
 def test_unknown_fields_and_methods_are_refused() -> None:

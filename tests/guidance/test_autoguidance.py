@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guidance.autoguidance import Autoguidance
-from guidance.base import Cond, Conditions, Denoise, Level
+from guidance.base import Cond, Conditions, Denoise, Level, Step
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers.loop import run as run_plan
@@ -146,3 +146,35 @@ def test_is_affine_in_the_predictions() -> None:
     with pytest.raises(StopIteration) as stop:
         cfg.send([pos, weak])
     assert torch.equal(combined(1.0, 0.0), stop.value.value.denoised)
+
+
+TOY = load("autoguidance_toy_gmm")
+
+
+def mixture_denoised(x: torch.Tensor, sigma: float, extra: float = 0.0) -> torch.Tensor:
+    """The official 2-D toy's posterior mean (mixture A); `extra` on its covariances makes it bad."""
+    weights, means = TOY["phiA"], TOY["muA"]
+    noisy = TOY["SA"] + (sigma**2 + extra) * torch.eye(2, dtype=torch.float64)
+    parts = torch.distributions.MultivariateNormal(means, noisy)
+    points = x.view(-1, 1, 2)
+    share = (weights.log() + parts.log_prob(points)).softmax(1)
+    scores = torch.linalg.solve(noisy, (means - points).unsqueeze(-1)).squeeze(-1)
+    return (x.view(-1, 2) + sigma**2 * (share.unsqueeze(-1) * scores).sum(1)).view(x.shape)
+
+
+@pytest.mark.parametrize("sigma", ["0.1", "0.3", "1.0"])
+def test_guides_the_official_toys_scores(sigma: str) -> None:
+    """In scores, as the official toy combines them, it is the same as in estimates of x0."""
+    noise, bad = float(sigma), TOY["bad_extra_cov"].item()
+    x = TOY["x_eval"].view(-1, 1, 1, 2)
+
+    class Mixture(Answerer):
+        def answer(self, ask: Denoise) -> Any:
+            return [mixture_denoised(ask.x_t, ask.level.sigma, bad if ask.network == "weak" else 0.0)]
+
+    level = Level(1.0, noise, 0)
+    step = Step(0, 2, level, Level(1.0, noise / 2, 0))
+    guided = Mixture().finish(Autoguidance(scale=3).guide(x, step, CONDITIONS, None)).denoised
+    weak = (mixture_denoised(x, noise, bad) - x).view(-1, 2) / noise**2
+    expected = weak + 3 * (TOY[f"scoreA_{sigma}"] - weak)
+    assert torch.allclose((guided - x).view(-1, 2) / noise**2, expected, atol=1e-4, rtol=1e-4)

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from app.catalogue import load_catalogue
-from guidance.base import Conditions, Level
+from guidance.base import Cond, Conditions, Level
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample
 from samplers.loop import Run, run
 from samplers.models.base import Model
+from samplers.models.sd import _scale_embedding
 from samplers.noise import Noise
 from samplers.steps import compile_plan
+from tests.golden.arrays import load as load_golden
 from workers.engine import Engine
 from workers.ticket import Outcome, Ticket
 
@@ -116,3 +118,13 @@ def test_the_folder_says_so_and_others_are_told_nothing(folder: Path, tiny_sd: P
     assert "embedded" in load_catalogue(tmp_path / "models.toml").models["lcm"].extras
     with pytest.raises(ValueError, match="which this one has not"):
         sample(load(tiny_sd, device="cpu"), "a cat", embedded_scale=3)
+
+
+@pytest.mark.parametrize("width", [256, 512])
+def test_the_embedding_of_a_scale_is_the_official_one(width: int) -> None:
+    """Of w = scale - 1; float32's sines of angles up to 1e4 are the limit."""
+    z = load_golden("baselines_wembed")
+    conds = [Cond("", None, scale=1 + w) for w in z["lcm|w_passed"].flatten().tolist()]
+    ours = _scale_embedding(conds, width, None, torch.zeros(1))
+    assert ours is not None
+    assert torch.allclose(ours.double(), z[f"lcm|emb{width}"].double(), atol=2e-3, rtol=0)

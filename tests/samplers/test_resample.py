@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from samplers.resample import ess, systematic
+from tests.golden.arrays import load
 
 
 def test_ess_counts_the_particles_that_matter() -> None:
@@ -46,3 +47,11 @@ def test_a_particle_without_weight_never_survives() -> None:
 def test_weights_without_a_finite_sum_are_refused(weights: list[float]) -> None:
     with pytest.raises(FloatingPointError, match="weights are not finite; lower the scale"):
         systematic(torch.tensor(weights), 0.3)
+
+
+@pytest.mark.parametrize("case", ["cat4_0", "cat8_1", "cat8_6", "cat16_20"])
+def test_the_survivors_are_the_official_ones(case: str) -> None:
+    """As far as the official floor of 1e-6 under the weights does not decide."""
+    z = load("fkc_edm2")
+    chosen = systematic(z[f"{case}|logits"].double(), z[f"{case}|u"].item())
+    assert chosen.tolist() == z[f"{case}|ids"].tolist()
