@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE ?= 0
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-all chaos check format bench pictures clean
+.PHONY: help setup serve test test-all e2e chaos check format bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ test: $(STAMP) ## run the tests (browser tests run where Chromium is installed)
 
 test-all: $(STAMP) ## run the slow tests too
 	@$(BIN)/python -m pytest
+
+e2e: $(STAMP) ## run every test on a whole service and in a real browser, the long ones too
+	@$(BIN)/python -m pytest tests/e2e
 
 chaos: $(STAMP) ## break the service in every way we know of, and count what becomes of its jobs
 	@$(BIN)/python -m pytest tests/chaos

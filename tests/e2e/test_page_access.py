@@ -26,6 +26,7 @@ SCREENS = {
     "pair-diff": "/compare/{id}?view=pair&mode=diff&kind=oklab",
     "metrics": "/compare/{id}?view=metrics",
     "trajectories": "/compare/{id}?view=steps",
+    "match": "/compare/{id}?view=match",
     "spec": "/compare/{id}?view=spec",
     "vote": "/compare/{id}/vote",
     "results": "/compare/{id}/results",
@@ -67,6 +68,22 @@ async def test_every_screen_is_accessible_and_fits_320_px(
         wrong += [f"{name}: {width} px wide at 320"] if width > 320 else []
         await page.screenshot(path=tmp_path / f"{name}-{theme}-320.png", full_page=True)
     assert not wrong, "\n".join(wrong)
+
+
+async def test_the_sign_in_is_accessible(page: Page, complaints: list[str]) -> None:
+    refused = {"status": 401, "json": {"detail": "send an API key"}}
+    await page.route("**/v1/session", lambda route: route.fulfill(**refused))
+    await open_screen(page, "/")
+    await expect(page.get_by_label("API key")).to_be_focused()
+    await page.get_by_label("API key").fill("lds_none")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_label("API key")).to_have_attribute("aria-invalid", "true")
+    assert await violations(page) == []
+    await page.set_viewport_size({"width": 320, "height": 800})
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert complaints
+    assert all("401" in complaint for complaint in complaints)
+    complaints.clear()
 
 
 async def test_faults_are_found(page: Page) -> None:

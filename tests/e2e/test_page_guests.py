@@ -24,7 +24,12 @@ def created(data_dir: Path) -> str:
 
 
 async def test_a_guest_signs_in_below_a_path_and_sees_pictures_and_events(tmp_path: Path) -> None:
-    told = {"LODESTAR_REQUIRE_KEYS": "true", "LODESTAR_ROOT_PATH": "/lodestar"}
+    (tmp_path / "empty").mkdir()
+    told = {
+        "LODESTAR_REQUIRE_KEYS": "true",
+        "LODESTAR_ROOT_PATH": "/lodestar",
+        "PATH": str(tmp_path / "empty"),  # no Node, nor anything else
+    }
     complaints, key = list[str](), created(tmp_path / "data")
     with serving(tmp_path / "data", **told) as service:
         url = service.url()

@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Page
 
 from app.web import WEB
+from benchmarks.page import BATCH, GRID
 from tests.e2e.browsing import CHROMIUM
 
 STATIC = WEB / "static"
@@ -108,3 +109,16 @@ async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
         "ticks": [0, 5, 10, 15],
         "csv": '"a""b",\r\n1,"x,y"',
     }
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(300)
+@needs_browser
+async def test_a_batch_of_events_changes_its_cells_alone(page: Page) -> None:
+    """What keeps a grid of 200 cells within its budget; `benchmarks.page` measures the milliseconds."""
+    await page.goto("/library")
+    await page.evaluate(GRID, [25, 2, 4])
+    touched = [0, 7, 8, 199]
+    for step in (1, 2):
+        _, changed = await page.evaluate(BATCH, [step, touched])
+        assert changed == touched
