@@ -104,7 +104,7 @@ export default function Compose() {
       <div class="tight"><h1 id="hero" tabindex="-1">See what guidance does to a picture</h1>
         <p>CFG, CFG++ and APG draw “${WORKED.prompts[0]}” from the same noise, step by step. Then drag between two of them, and read what differs and why.</p></div>
       <div class="tight"><button class="primary big" onClick=${() => run(WORKED)}>Run the worked example</button>
-        <button class="plain" disabled=${!draft.value} onClick=${() => change(CODES)}>Fill in a QR code</button></div>
+        <button disabled=${!draft.value} onClick=${() => change(CODES)}>Fill in a QR code</button></div>
     </section>
     ${failed ? html`<p class="note trouble" role="alert">${failed.message}</p>` : draft.value && catalogue.value ? html`<${Form} />` : html`<p class="quiet">Loading the catalogue…</p>`}
   </div>`;

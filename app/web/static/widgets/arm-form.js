@@ -29,7 +29,8 @@ export function ArmForm({ arm, index, count, methods, model, samplers, errors, c
         options=${Object.values(methods).map((one) => [one.id, takes(one, model) ? one.title : `${one.title} (not with this model)`, !takes(one, model) && one.id !== arm.guidance.method])} />`}<//>
     <p class="quiet">${method.summary} ${method.paper?.arxiv && html`<a href=${method.paper.url} target="_blank" rel="noreferrer">arXiv ${method.paper.arxiv}</a>`}</p>
     <div class="fields">${fields.filter((field) => !field.advanced).map(form)}</div>
-    ${presets.length > 0 && html`<div class="pills" role="group" aria-label="Published values for arm ${letter(index)}">${presets.map(([name, values]) => html`<button type="button" class="plain" onClick=${() => change({ ...arm, guidance: { method: method.id, ...values } })}>As published: ${name}</button>`)}</div>`}
+    ${presets.length > 0 && html`<${Field} label="Values as published">${(attributes) => html`<${Select} attributes=${attributes} value=""
+      options=${[["", "choose"], ...presets.map(([name]) => [name, name])]} onChange=${(name) => name && change({ ...arm, guidance: { method: method.id, ...method.presets[name] } })} />`}<//>`}
     <details><summary>More</summary><div class="tight">
       <div class="fields">
         ${fields.filter((field) => field.advanced).map(form)}
