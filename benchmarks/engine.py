@@ -45,7 +45,7 @@ SCHEDULERS = {
 }
 PROMPTS = ("a red apple, 3d", "tiger face, flat", "slice of pizza", "sunflower, on a blue background")
 STATIC_MAX = 8
-ENGINE_ROWS = (16, 32)
+ENGINE_ROWS = (32, 48)
 ONE_BY_ONE, STATIC = "pipeline, one by one", "pipeline, static batches of one key"
 GOAL_ONE_BY_ONE, GOAL_STATIC, GOAL_DIFFERENCE = 2.5, 1.4, 1e-5
 

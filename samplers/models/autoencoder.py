@@ -9,6 +9,11 @@ from torch import Tensor
 
 from samplers.architectures import cell_px_of
 
+SLICE = 4
+"""Latents that are decoded at once; more take memory and bring no speed."""
+TILE_PX = 1024
+"""Larger pictures are read and made in overlapping tiles of this size, so that memory stays bounded."""
+
 
 class Autoencoder:
     """Pictures (N, 3, H, W) in [-1, 1] <-> latents (N, C, h, w), all float32."""
@@ -17,12 +22,16 @@ class Autoencoder:
         self._vae = vae
         self.cell_px = cell_px_of(vae.config)
         """Pixels per latent cell."""
+        if hasattr(vae, "tiled_decode"):  # a tiny one is small enough as it is
+            vae.use_tiling = True
+            vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // self.cell_px
 
     def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
         """Pictures; with `grad` not clipped, so that the gradient is not lost where they clip."""
         scale, shift = self._affine(latents)
         with torch.set_grad_enabled(grad):
-            images = self._vae.decode((latents * scale + shift).to(self._vae.dtype), return_dict=False)[0]
+            scaled = (latents * scale + shift).to(self._vae.dtype)
+            images = torch.cat([self._vae.decode(some, return_dict=False)[0] for some in scaled.split(SLICE)])
         return images.float() if grad else images.float().clamp(-1, 1)
 
     @torch.no_grad()
