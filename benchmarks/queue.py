@@ -1,7 +1,7 @@
 """What the queue costs: rates, cost per job at any length of the line, memory, delivery to listeners.
 
-Run: `python -m benchmarks.queue [--jobs 100000]`. It starts its own server (AOF on, one client process, unix
-socket), prints a table, and one JSON line at the end. No-op jobs: the queue is all there is.
+Run: `python -m benchmarks.queue [--jobs 1000000] [--others]`. It starts its own server (AOF on, one client
+process, unix socket), prints a table, and one JSON line at the end. No-op jobs: the queue is all there is.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from app.jobs import JobResult, Nfe, Progress, Resolved, Timings
 from app.queue.base import Beat, NewJob
 from app.queue.embedded import embedded_server
 from app.queue.redis import RedisQueue
+from benchmarks.http_load import api_process, cpu_s, post
 from guidance.cfg import CFG
 
 RESULT = JobResult(images=[], nfe=Nfe(model=50), timings=Timings())
@@ -74,8 +75,8 @@ async def enqueue(queue: RedisQueue, count: int, tasks: int = 1) -> None:
 
 async def enqueue_many(queue: RedisQueue, count: int) -> None:
     """Enqueue as the batch client does: 500 in one round trip."""
-    for _ in range(count // 500):
-        await queue.enqueue_many([new_job(k % 10) for k in range(500)])
+    for begin in range(0, count, 500):
+        await queue.enqueue_many([new_job(k % 10) for k in range(min(500, count - begin))])
 
 
 async def drain(queue: RedisQueue, count: int, room: int) -> None:
@@ -139,9 +140,33 @@ async def measure_rates(url: str, jobs: int = 2_000) -> dict[str, float]:
         await meter("enqueue_16_tasks", jobs, enqueue(queue, jobs, 16))
         await meter("claim_finish_by_8", jobs, drain(queue, jobs, 16))  # a job with CFG has two rows
         await meter("enqueue_500_piped", 2 * jobs, enqueue_many(queue, 2 * jobs))
-        await drain(queue, 2 * jobs, 64)
+        await meter("claim_finish_by_64", 2 * jobs, drain(queue, 2 * jobs, 128))
         found["listeners_1000_p99_ms"] = await listeners(queue)
     await queue.close()
+    return found
+
+
+async def measure_http(url: str, port: int, pid: int, jobs: int) -> dict[str, float]:
+    """What one API process takes in, from clients that cost little."""
+    body = json.dumps({"prompt": PROMPT, "seeds": [1], "guidance": {"method": "cfg", "scale": 4}}).encode()
+    found: dict[str, float] = {}
+    async with Redis.from_url(url, decode_responses=True) as redis:
+        await post(port, "/v1/jobs", body, 64)
+        meter, began = Meter(redis, found), cpu_s(pid)
+        await meter("http_submit", jobs, post(port, "/v1/jobs", body, jobs))
+        found["http_submit_api_us"] = (cpu_s(pid) - began) / jobs * 1e6
+    return found
+
+
+async def measure_others(url: str, jobs: int) -> dict[str, float]:
+    """The same jobs through general task queues, which are installed for this alone."""
+    from benchmarks import task_queues
+
+    found: dict[str, float] = {}
+    payload = new_job().resolved.model_dump(mode="json")
+    async with Redis.from_url(url, decode_responses=True) as redis:
+        for through in task_queues.ALL:
+            await through(url, payload, jobs, Meter(redis, found))
     return found
 
 
@@ -161,7 +186,9 @@ async def measure_line(url: str, jobs: int) -> dict[str, float]:
                     bar.update(500)
                 used = (await redis.info("memory"))["used_memory"] - empty
                 found[f"bytes_per_job_at_{length}"] = used / length
-                await meter(f"one_by_one_at_{length}", 300, one_by_one(queue, 300))
+                await meter(f"one_by_one_at_{length}", 1000, one_by_one(queue, 1000))
+        costs = [value for name, value in found.items() if name.endswith("_server_us")]
+        found["line_cost_ratio"] = costs[-1] / costs[0]
     await queue.close()
     return found
 
@@ -170,9 +197,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000, help="the longest line")
+    parser.add_argument("--rates", type=int, default=4_000, help="jobs per rate")
+    parser.add_argument("--others", action="store_true", help="arq, saq and taskiq too (the group `bench`)")
     options = parser.parse_args()
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
-        found = asyncio.run(measure_rates(url))
+        found |= asyncio.run(measure_rates(url, options.rates))
+        with api_process(url, folder) as (port, pid):
+            found |= asyncio.run(measure_http(url, port, pid, options.rates))
+    if options.others:
+        with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
+            found |= asyncio.run(measure_others(url, options.rates))
     with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
         found |= asyncio.run(measure_line(url, options.jobs))
     found["load_average"] = os.getloadavg()[0]

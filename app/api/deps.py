@@ -62,7 +62,7 @@ class Service:
         budget = key.limits.pixel_steps
         if budget is not None and spent > budget:
             raise Problem(422, f"this takes {spent} pixel-steps; the key may use {budget} a day")
-        return replace(job, client=key.id, account=key.id, limits=self.limits(spent))
+        return replace(job, client=key.id, account=key.id, weight=key.weight, limits=self.limits(spent))
 
     def limits(self, spent: int) -> dict[str, float]:
         """What the caller's key may use, for a job that costs `spent` pixel-steps."""

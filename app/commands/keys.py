@@ -32,6 +32,9 @@ def create(
     pixel_steps: Annotated[
         int | None, typer.Option(help="width x height x steps x pictures that it may use in a day")
     ] = None,
+    weight: Annotated[
+        int, typer.Option(min=1, max=100, help="its share of the workers' time while others wait too")
+    ] = 1,
     data_dir: DataDir = None,
     redis_url: Redis = None,
 ) -> None:
@@ -44,7 +47,7 @@ def create(
     if unknown := set(scope or ()) - set(get_args(Scope)):
         fail(f"there is no scope {min(unknown)!r}; there are: {', '.join(get_args(Scope))}")
     scopes = cast(list[Scope], scope or ["read", "write"])
-    key, token = _with_store(data_dir, redis_url, lambda store: store.create(name, scopes, limits))
+    key, token = _with_store(data_dir, redis_url, lambda store: store.create(name, scopes, limits, weight))
     typer.echo(f"key {key.id} of {key.name}; it is shown only now:", err=True)
     typer.echo(token)
 
@@ -58,12 +61,25 @@ def list_(data_dir: DataDir = None, redis_url: Redis = None) -> None:
             key.id,
             key.name,
             ", ".join(key.scopes),
+            str(key.weight),
             *(str(limit or "") for limit in key.limits.model_dump().values()),
             f"{datetime.fromtimestamp(key.created_at_ms / 1e3, UTC):%Y-%m-%d %H:%M}",
         )
         for key in found
     ]
-    table(("id", "name", "scopes", "jobs a minute", "open jobs", "pixel-steps a day", "created (UTC)"), rows)
+    table(
+        (
+            "id",
+            "name",
+            "scopes",
+            "weight",
+            "jobs a minute",
+            "open jobs",
+            "pixel-steps a day",
+            "created (UTC)",
+        ),
+        rows,
+    )
 
 
 @keys.command()

@@ -65,6 +65,8 @@ class NewJob:
     delay_s: float = 0.0
     deadline_s: float | None = None
     webhook: str | None = None
+    weight: float = 1.0
+    """Its client's share of the service, by which clients take turns."""
     account: str | None = None
     """The API key that it belongs to; None where nobody asks for one."""
     limits: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -25,9 +25,9 @@ from redis.asyncio import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.backoff import ExponentialBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, ConnectionError, MovedError, ReadOnlyError
 
@@ -58,6 +58,8 @@ class Address:
         scheme, _, kind = parts.scheme.partition("+")
         if scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
             raise ValueError(f"a queue's URL begins with one of: {SCHEMES}")
+        if scheme == "unix" and kind:
+            raise ValueError("a unix socket is no host to ask; begin with redis+sentinel or redis+cluster")
         if not kind:
             return cls(cast(dict[str, Any], parse_url(url)))
         user, at, names = parts.netloc.rpartition("@")
@@ -69,7 +71,7 @@ class Address:
             primary, db = "", primary
             if db not in ("", "0"):
                 raise ValueError("a cluster has no numbered databases; leave the number out")
-        options = parse_url(urlunsplit((scheme, f"{user}{at}{hosts[0][0]}", f"/{db}", parts.query, "")))
+        options = parse_url(urlunsplit((scheme, f"{user}{at}{kind}", f"/{db}", parts.query, "")))
         return cls(cast(dict[str, Any], options), kind, hosts, primary)
 
 
@@ -89,10 +91,9 @@ def connect(url: str, prefix: str, *, repeats: bool = True) -> Redis:
         "socket_connect_timeout": 3.0,
         "health_check_interval": 15,
     } | address.options
-    if not repeats:
-        options["retry"] = Retry(NoBackoff(), 0)
+    options["retry"] = Retry(ExponentialBackoff(cap=1.0, base=0.1), 3 if repeats else 0)
     kind = options.pop("connection_class", Connection)
-    options["connection_class"] = {Connection: Direct, SSLConnection: DirectTLS}.get(kind, Socket)
+    options["connection_class"] = CLASSES[kind]
     if address.kind:
         options["connection_class"] = LocatedTLS if kind is SSLConnection else Located
         if address.kind == "sentinel":
@@ -108,11 +109,15 @@ def _sentinels(address: Address, options: dict[str, Any]) -> Locate:
     own = {name: options.pop(f"sentinel_{name}", None) for name in names}
     asking = {name: value for name, value in options.items() if name.startswith(("ssl_", "socket_"))}
     tls = issubclass(options["connection_class"], SSLConnection)
-    sentinel = Sentinel(address.hosts, sentinel_kwargs=asking | own | ({"ssl": True} if tls else {}))
 
     async def locate() -> Host:
-        host, port = await sentinel.discover_master(address.primary)
-        return str(host), int(port)
+        sentinel = Sentinel(address.hosts, sentinel_kwargs=asking | own | ({"ssl": True} if tls else {}))
+        try:
+            host, port = await sentinel.discover_master(address.primary)
+            return str(host), int(port)
+        finally:
+            for client in sentinel.sentinels:
+                await client.aclose()
 
     return locate
 
@@ -187,3 +192,7 @@ class Located(Direct):
 
 class LocatedTLS(Located, SSLConnection):
     """The same with TLS."""
+
+
+CLASSES: dict[type, type] = {Connection: Direct, SSLConnection: DirectTLS, UnixDomainSocketConnection: Socket}
+"""Ours for redis-py's."""

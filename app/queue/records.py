@@ -22,7 +22,7 @@ from app.queue.base import NewJob
 from app.tracing import traceparent
 
 WEIGHTS = {"interactive": 16, "normal": 4, "batch": 1}
-"""A priority's share of the service: a job costs its client `cost / weight`."""
+"""A priority's share of the service: a job costs its client `cost / (this x the client's own weight)`."""
 
 STATE_EVENT: dict[JobStatus, EventType] = {
     JobStatus.QUEUED: "queued",
@@ -60,7 +60,7 @@ def arguments(job: NewJob) -> list[str | int | float]:
         job.group,
         job.client,
         job.rows,
-        job.cost / WEIGHTS[job.resolved.priority],
+        job.cost / (WEIGHTS[job.resolved.priority] * job.weight),
         job.resolved.priority,
         round(job.delay_s * 1000),
         round(job.deadline_s * 1000) if job.deadline_s is not None else "",

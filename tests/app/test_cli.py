@@ -146,13 +146,13 @@ def test_the_doctor_says_what_is_amiss(run: Run, tmp_path: Path, monkeypatch: py
 
 
 def test_keys_are_made_listed_and_revoked(run: Run, tmp_path: Path) -> None:
-    made = run("keys", "create", "ann", "--scope", "read", "--per-minute", 5)
+    made = run("keys", "create", "ann", "--weight", 3, "--scope", "read", "--per-minute", 5)
     token = made.stdout.strip()
     assert token.startswith("lds_")
     (line,) = [line for line in run("keys", "list").stdout.splitlines() if " ann " in line]
     key_id = line.split()[0]
     assert token.split("_")[1] == key_id
-    assert line.split()[1:4] == ["ann", "read", "5"]
+    assert line.split()[1:5] == ["ann", "read", "3", "5"]
     assert token not in line
     assert run("keys", "revoke", key_id).exit_code == 0
     refused(run("keys", "revoke", key_id), "there is no key")

@@ -61,6 +61,14 @@ async def test_priorities_share_by_weight_and_none_starves(queue: JobQueue) -> N
     assert counts["inter"] == pytest.approx(32, abs=1)
 
 
+async def test_clients_share_by_their_weights(queue: JobQueue) -> None:
+    for k in range(40):
+        for client, weight in (("one", 1.0), ("three", 3.0)):
+            await queue.enqueue(new_job(f"{client}{k}", client=client, weight=weight))
+    order = await claim_ids(queue, room=40)
+    assert sum(job_id.startswith("three") for job_id in order) == pytest.approx(30, abs=1)
+
+
 async def test_an_interactive_job_does_not_wait_behind_its_own_clients_batch(queue: JobQueue) -> None:
     for k in range(100):
         await queue.enqueue(new_job(f"batch{k}", priority="batch"))
