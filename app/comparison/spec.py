@@ -78,6 +78,8 @@ class Arm(Wire):
     guidance: AnyGuidance
     steps: int
     sampler: str
+    embedded_scale: float | None = None
+    """What a network with a guidance scale built in is told in this arm; None: what all are."""
 
 
 class Comparison(Wire):
@@ -167,7 +169,13 @@ def plan(
         prompts=spec.prompts,
         seeds=spec.seeds,
         arms=[
-            Arm(label=label, guidance=first.guidance, steps=first.steps, sampler=first.sampler)
+            Arm(
+                label=label,
+                guidance=first.guidance,
+                steps=first.steps,
+                sampler=first.sampler,
+                embedded_scale=first.embedded_scale,
+            )
             for label, first in zip(labels, firsts, strict=True)
         ],
         shared=_shared(spec, firsts[0]),
@@ -194,6 +202,9 @@ def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Se
             "classes": found.shared.classes if arm.guidance.requires().classes else [],
             "steps": arm.steps,
             "sampler": arm.sampler,
+            "embedded_scale": (
+                found.shared.embedded_scale if arm.embedded_scale is None else arm.embedded_scale
+            ),
             "tags": [found.tag],
         }
     )

@@ -14,11 +14,13 @@ from guidance.base import Level, Prediction, Step
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP, equivalent_cfg_scale
 from guidance.none import NoGuidance
+from samplers.cards import CARDS
+from samplers.driver import drive
 from samplers.loop import run as run_plan
 from samplers.models.toy import Toy
 from samplers.noise import Noise
 from samplers.schedule import Schedule
-from samplers.steps import ddim
+from samplers.steps import compile_plan, ddim
 from samplers.steps.row import Plan
 from tests import analytic
 from tests.analytic import (
@@ -211,6 +213,26 @@ def test_equal_conditions_give_the_base_solver(scale: float) -> None:
     levels = vp_levels()
     guided = run(CFGPP(scale=scale), start(levels), levels, SAME).x
     assert torch.allclose(guided, run(NoGuidance(), start(levels), levels).x, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", [name for name, card in CARDS.items() if "vp" in card.families])
+def test_with_every_sampler_it_is_the_solver_of_the_unconditional_estimate_and_a_shift(sampler: str) -> None:
+    """At lambda 0 that solver; where both predictions agree, the plain one; NFE two of each."""
+    toy = Toy(dtype="float64")
+    plan = compile_plan(sampler, 4, "vp", toy.scheduler_config)
+
+    def final(guidance: CFG | CFGPP | NoGuidance, cond: analytic.Conditions) -> tuple[Tensor, int]:
+        noise = Noise(7, (3, 4, 4), dtype=torch.float64)
+        (done,), (nfe,) = drive(toy, [run_plan(plan, guidance, cond, noise)])
+        return done.latents, nfe.model
+
+    plain, once = final(NoGuidance(), analytic.Conditions(NEGATIVE, NEGATIVE))
+    off, twice = final(CFGPP(scale=0), CONDITIONS)
+    assert torch.allclose(off, plain, atol=1e-11, rtol=0)
+    assert twice == 2 * once
+    same = final(CFGPP(scale=0.6), analytic.Conditions(NEGATIVE, NEGATIVE))[0]
+    assert torch.allclose(same, plain, atol=1e-11, rtol=0)
+    assert not torch.allclose(final(CFGPP(scale=0.6), CONDITIONS)[0], plain, atol=1e-2)
 
 
 @pytest.mark.parametrize("family", ["vp", "flow", "ve"])

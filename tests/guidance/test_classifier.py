@@ -296,6 +296,7 @@ class Edm(Fixed):
 
     def answer(self, ask: Ask) -> Any:
         if isinstance(ask, Denoise):
+            self.asks.append(ask)
             return [self.denoised(ask.x_t, ask.level.sigma)]
         return super().answer(ask)
 
@@ -361,3 +362,20 @@ def test_an_ancestral_sampler_moves_its_mean_by_variance_times_gradient() -> Non
         moved = row.b * (guided - plain)
         assert row.noise > 0
         assert torch.allclose(moved, row.noise**2 * g, atol=1e-12, rtol=1e-9)
+
+
+def test_the_edm_forms_move_has_the_scheduled_size_whatever_the_logits() -> None:
+    """RMS r gamma_i, with gamma_0 = scale: the sine is zero there."""
+    x = 3 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    labels = [Cond(str(n), n) for n in range(10)]
+    cond = Conditions(labels[0], Cond("", None), tuple(labels[1:]))
+    rms = x.square().mean().sqrt().item()
+    plan = compile_plan("heun", 10, "ve", VE)
+    for index, height in ((0, 0.004), (5, 0.004 * (1 - 5 / 11) + 0.004 * 0.3)):
+        step = next(one for one in plan.steps if one.index == index)
+        for temperature in (1.0, 7.0):
+            stub = Edm()
+            guidance = Classifier(gradient="edm", scale=0.004, gamma=0.3, temperature=temperature, joint=0.5)
+            stub.finish(guidance.guide(x, step, cond, guidance.start()))
+            (moved,) = [ask.x_t for ask in stub.asks if isinstance(ask, Denoise)]
+            assert (moved - x).square().mean().sqrt().item() == pytest.approx(rms * height, rel=1e-9)
