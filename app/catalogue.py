@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from guidance import AnyGuidance
 from guidance.cfg import CFG
-from samplers.architectures import Labels, architecture, read_labels, read_layout
+from samplers.architectures import CONTROLLED, Labels, architecture, read_labels, read_layout
 from samplers.cards import CARDS, Family, embedded_problems, problems
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,11 +118,16 @@ def _complete(card: ModelCard, base: Path) -> ModelCard:
         layout = read_layout(folder)
         pipeline, extras = layout.pipeline, extras | layout.extras
         found = {"source": str(folder), "factor": layout.factor}
+    weighting = card.options.get("weighting")
+    weighted = pipeline is not None and architecture(pipeline).adapter in CONTROLLED
+    if weighting is not None and not (weighting == "compel" and weighted):
+        raise ValueError(f'{card.id}: weighting is "compel", and for Stable Diffusion 1, 2 and XL only')
     if "controlnet" in card.options:
         extras = extras | {"controlnet"}
     if pipeline is not None:
         known = architecture(pipeline)
-        found |= {"pipeline": pipeline, "family": known.family, "extras": extras | known.extras}
+        extras = (extras | known.extras) - ({"clip"} if weighting else set())
+        found |= {"pipeline": pipeline, "family": known.family, "extras": extras}
         if known.labelled and card.labels is None:
             found["labels"] = _labels(card, folder)
         if card.embedded_scale is None and "embedded" in found["extras"]:

@@ -37,7 +37,7 @@ CLIP = frozenset({"grad", "clip"})
 SD = "sd.StableDiffusion"
 SDXL = "sdxl.StableDiffusionXL"
 CONTROLLED = (SD, SDXL)
-"""The adapters that take a ControlNet."""
+"""The adapters that take a ControlNet and prompt weights."""
 
 ARCHITECTURES: dict[str, Architecture] = {
     "StableDiffusionPipeline": Architecture(SD, extras=CLIP, embedded_scale=8.5),

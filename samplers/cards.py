@@ -102,7 +102,7 @@ def clip_problems(clip_skip: int | None, has: Collection[str]) -> list[str]:
     """Why a model that `has` these extras cannot leave out layers of CLIP; empty where it can."""
     if clip_skip is None or "clip" in has:
         return []
-    return ["clip_skip is for models that read prompts by CLIP's layers (SD, SDXL, SD3); leave it out"]
+    return ["clip_skip leaves out layers of CLIP, by which this model reads no prompts; leave it out"]
 
 
 def qr_problems(guidance: Guidance, asked: bool) -> list[str]:

@@ -1,8 +1,9 @@
-"""A ControlNet beside a UNet, and the pictures' likeness that QR codes are refined by."""
+"""What the UNets with CLIP encoders share: a ControlNet, prompt weights, a scorer to look with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 
 from guidance.base import Cond
+from samplers.models.base import Encoded
 from samplers.models.parts import diffusers, load_clip, load_network, transformers
 from samplers.models.perceptor import Perceptor
 from samplers.models.pipeline import PipelineModel
+from samplers.models.weighting import Compelled
 
 
 class ControlledModel(PipelineModel):
-    """An adapter of a UNet that takes a ControlNet, and a scorer to look with."""
+    """An adapter of a UNet that takes a ControlNet, prompts with weights, and a scorer to look with."""
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class ControlledModel(PipelineModel):
     ) -> None:
         super().__init__(name, pipeline, weak)
         self._controlnet = controlnet
+        self._compelled: Compelled | None = None
         self._perceptor = perceptor
         if controlnet is not None:
             self.extras |= {"controlnet"}
@@ -41,12 +45,14 @@ class ControlledModel(PipelineModel):
         *,
         controlnet: str | Path | None = None,
         scorer: str | Path | None = None,
+        weighting: str | None = None,
         **options: Any,
     ) -> Self:
         """As the base class does, and with these folders or hub ids.
 
         `controlnet`: a ControlNet for QR patterns, by default `controlnet_qr` in the model's folder.
         `scorer`: a CLIP model whose picture encoder tells how alike pictures look, by default `scorer`.
+        `weighting`: "compel" has that package read the prompts, whose syntax then has weights.
         """
         model = super().load(source, name, index, **options)
         dtype, device = options.get("dtype", "float32"), options.get("device", "cpu")
@@ -57,7 +63,18 @@ class ControlledModel(PipelineModel):
         if found := _beside(source, scorer, "scorer"):
             processor = transformers.CLIPImageProcessorPil.from_pretrained(found)
             model._perceptor = Perceptor(load_clip(found, device), processor)
+        if weighting == "compel":
+            model._compelled = Compelled(model._pipeline)
+            model.extras -= {"clip"}
+            model._check_clip_skip(options.get("clip_skip"))
         return model
+
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Encoded:
+        """Conditions, and whether compel read the prompts."""
+        if self._compelled is None:
+            return super().encode(prompts, clip_skip)
+        found = super().encode(prompts, clip_skip)
+        return replace(found, read=found.read | {"weighting": "compel"})
 
     def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
         """The scorer's layers; none without a scorer."""

@@ -32,6 +32,8 @@ class StableDiffusion(ControlledModel):
             )
 
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
+        if self._compelled is not None:
+            return Embedded(self._compelled.read(prompt)[0])
         parts = pieces(self._pipeline.tokenizer, prompt)
         if clip_skip is None:
             text, _ = self._pipeline.encode_prompt(parts, self.device, 1, False)

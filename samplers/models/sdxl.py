@@ -26,6 +26,8 @@ class StableDiffusionXL(ControlledModel):
     """
 
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
+        if self._compelled is not None and prompt:
+            return Embedded(self._compelled.read(prompt))
         parts = pieces(self._pipeline.tokenizer_2, prompt)
         text, _, pooled, _ = self._pipeline.encode_prompt(
             parts, device=self.device, do_classifier_free_guidance=False, clip_skip=clip_skip

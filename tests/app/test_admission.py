@@ -40,7 +40,9 @@ def test_layers_of_clip_are_left_out_where_there_are_any(catalogue: Catalogue, d
     told = Catalogue(models={"sdxl": card})
     assert resolve(JobSpec(prompt="a"), told, Settings()).clip_skip == 2
     assert resolve(JobSpec(prompt="a", clip_skip=0), told, Settings()).clip_skip == 0
-    with pytest.raises(Refused, match="clip_skip is for models that read prompts by CLIP's layers"):
+    with pytest.raises(
+        Refused, match="clip_skip leaves out layers of CLIP, by which this model reads no prompts"
+    ):
         resolve(JobSpec(prompt="1", clip_skip=1), dit, Settings())
 
 
