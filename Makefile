@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE ?= 0
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-all e2e chaos check format bench pictures clean
+.PHONY: help setup serve test test-all e2e chaos fuzz soak check format bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ e2e: $(STAMP) ## run every test on a whole service and in a real browser, the lo
 
 chaos: $(STAMP) ## break the service in every way we know of, and count what becomes of its jobs
 	@$(BIN)/python -m pytest tests/chaos
+
+fuzz: $(STAMP) ## send a live service 20,000 requests made from openapi.json, with every check of schemathesis
+	@$(BIN)/python -m pytest tests/e2e/test_fuzz.py -s
 
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

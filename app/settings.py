@@ -17,7 +17,7 @@ from app.queue.connection import Address
 class Settings(BaseSettings):
     """One flat list; each unit is in the name. `LODESTAR_PORT=9000 lodestar serve` sets `port`."""
 
-    model_config = SettingsConfigDict(env_prefix="LODESTAR_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LODESTAR_", env_ignore_empty=True, extra="ignore")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

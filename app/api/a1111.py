@@ -91,8 +91,8 @@ class Txt2Img(Asked):
     alwayson_scripts: Scripts = Field(default_factory=Scripts)
     send_images: bool = True
 
-    eta: Literal[0, 1] | None = None
-    s_noise: Literal[1] | None = None
+    eta: int | None = Field(None, ge=0, le=1)
+    s_noise: int | None = Field(None, ge=1, le=1)
     enable_hr: Off = None
     styles: Off = None
     subseed_strength: Off = None

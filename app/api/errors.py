@@ -128,6 +128,8 @@ def answer(request: Request, problem: Problem) -> Response:
 
 def methods_at(request: Request) -> list[str]:
     """What may be done at this path. Starlette's own `Allow` knows the first route alone."""
+    if told := request.app.openapi()["paths"].get(request.url.path):  # not also as some {id}
+        return [method for method in METHODS if method.lower() in told]
     return [
         method
         for method in METHODS

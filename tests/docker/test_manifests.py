@@ -1,26 +1,115 @@
-"""The manifests are valid YAML and name what the program has: keys, settings, commands."""
+"""What `docker/` holds passes its linters, and names what the program has: keys, settings, metrics."""
 
+import json
+import os
+import re
+import subprocess
+import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import yaml
+from prometheus_client import REGISTRY
 
+from app.api.metrics import State
 from app.jobs import JobStatus
+from app.queue.base import Census
 from app.queue.keys import Key, Keys
 from app.settings import Settings
+from workers import meters
 
-FOLDER = Path(__file__).parents[2] / "docker" / "k8s"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docker" / "k8s"
+TOOLS = [Path(sysconfig.get_path("scripts")), Path(yaml.__file__).parents[4] / "bin"]
+
+
+def tool(name: str) -> str:
+    """A linter that the development dependencies bring along."""
+    found = next((str(folder / name) for folder in TOOLS if (folder / name).is_file()), None)
+    return found or pytest.skip(f"{name} is not installed")
+
+
+def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | environment
+    )
+
+
+def settings_in(environment: Iterable[str]) -> set[str]:
+    ours = [name for name in environment if name.startswith("LODESTAR_")]
+    return {name.removeprefix("LODESTAR_").lower() for name in ours}
+
+
+def manifests() -> list[dict]:
+    return [one for path in FOLDER.glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
 
 
 def test_manifests_name_what_there_is() -> None:
-    found = [one for path in FOLDER.glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
-    by_kind = {one["kind"]: one for one in found}
+    by_name = {(one["kind"], one["metadata"]["name"]): one for one in manifests()}
+    scaled = by_name["ScaledObject", "lodestar-worker"]["spec"]
     keys = Keys(Settings().redis_prefix)
-    watched = {trigger["metadata"]["listName"] for trigger in by_kind["ScaledObject"]["spec"]["triggers"]}
+    watched = {trigger["metadata"]["listName"] for trigger in scaled["triggers"]}
     assert watched == {keys(Key.STATUS, JobStatus.QUEUED), keys(Key.LEASES)}
-    target = by_kind["ScaledObject"]["spec"]["scaleTargetRef"]["name"]
-    assert target == by_kind["Deployment"]["metadata"]["name"]
-    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    worker = by_name["Deployment", scaled["scaleTargetRef"]["name"]]
+    for name in ("lodestar-api", "lodestar-worker"):
+        pod = by_name["Deployment", name]["spec"]["template"]["spec"]
+        told = {
+            entry["name"] for entry in pod["containers"][0]["env"] if entry["name"].startswith("LODESTAR_")
+        }
+        assert {one.removeprefix("LODESTAR_").lower() for one in told} <= set(Settings.model_fields)
+    pod = worker["spec"]["template"]["spec"]
     env = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
-    settings = {name.removeprefix("LODESTAR_").lower() for name in env if name.startswith("LODESTAR_")}
-    assert settings <= set(Settings.model_fields)
     assert pod["terminationGracePeriodSeconds"] > float(env["LODESTAR_DRAIN_S"] or 0)
+
+
+def test_manifests_are_kubernetes() -> None:
+    plain = [str(path) for path in FOLDER.glob("*.yaml") if path.name != "keda.yaml"]
+    checked = run(tool("kubernetes-validate"), "--strict", "--no-warn", *plain)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_dockerfile_passes_hadolint() -> None:
+    checked = run(tool("hadolint"), "docker/Dockerfile")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_compose_is_valid_and_publishes_nothing_by_chance() -> None:
+    compose = tool("docker-compose")
+    shown = run(compose, "--profile", "*", "config", "--format", "json")
+    assert shown.returncode == 0, shown.stderr
+    services = json.loads(shown.stdout)["services"]
+    ports = [port for one in services.values() for port in one.get("ports", [])]
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+    targets = re.findall(r"^FROM .* AS (\S+)$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
+    assert {one["build"]["target"] for one in services.values() if "build" in one} <= set(targets)
+    for one in services.values():
+        told = {name for name in one.get("environment") or {} if name.startswith("LODESTAR_")}
+        assert {name.removeprefix("LODESTAR_").lower() for name in told} <= {
+            *Settings.model_fields,
+            "insecure",
+        }
+    unsaid = run(compose, "config", LODESTAR_BIND="0.0.0.0")
+    assert unsaid.returncode
+    assert "LODESTAR_INSECURE" in unsaid.stderr
+    assert run(compose, "config", LODESTAR_BIND="0.0.0.0", LODESTAR_INSECURE="0").returncode == 0
+
+
+def test_every_metric_that_is_looked_at_is_exported() -> None:
+    assert meters.JOBS
+    families = [*REGISTRY.collect(), *State({}, Census([], {}, {}), [], 0).collect()]
+    ends = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
+    exported = {family.name + end for family in families for end in ends.get(family.type, [""])}
+    board = json.loads((ROOT / "docker/grafana/dashboards/lodestar.json").read_text())
+    alerts = yaml.safe_load((ROOT / "docker/prometheus/alerts.yml").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked += [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    named = {
+        name for expression in asked for name in re.findall(r"\b(?:lodestar|process)_[a-z_]+", expression)
+    }
+    assert named <= exported, named - exported
+    ours = {
+        name for name in exported if name.startswith("lodestar_") and not name.endswith(("_sum", "_count"))
+    }
+    looked_at = {name.removesuffix("_sum").removesuffix("_count").removesuffix("_bucket") for name in named}
+    assert {name.removesuffix("_bucket") for name in ours} - looked_at == {"lodestar_jobs"}
