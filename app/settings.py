@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     policy: Literal["fifo", "srpt"] = Field(
         default="fifo", description="serve the oldest first, or the shortest, where waiting counts too"
     )
+    ageing: float = Field(
+        default=8.0, ge=0, description="srpt: rows of work that a second of waiting makes up for"
+    )
     determinism: Literal["free", "bucket"] = Field(
         default="free", description="bucket: the same bits at any load, every forward padded to max_rows"
     )

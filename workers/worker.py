@@ -66,6 +66,7 @@ class Worker:
             settings.max_rows,
             settings.policy,
             settings.determinism,
+            settings.ageing,
             calibrate=settings.calibrate,
         )
         self._lane = ThreadPoolExecutor(1, "model")
