@@ -117,8 +117,8 @@ def qr_problems(guidance: Guidance, asked: bool) -> list[str]:
 def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Collection[str]) -> list[str]:
     """Why this guidance cannot run with this sampler on a model of `family` that `has` these extras.
 
-    `has`: any of "weak", "classifier", "controlnet", "grad", "pixels", "unconditional". Empty answer: it can
-    run. Each sentence says what would work instead.
+    `has`: any of "weak", "classifier", "noisy_classifier" (knows noisy pictures, too), "controlnet", "grad",
+    "pixels", "unconditional". Empty answer: it can run. Each sentence says what would work instead.
     """
     found: list[str] = []
     needs = guidance.requires()
@@ -141,6 +141,11 @@ def problems(guidance: Guidance, sampler: SamplerCard, family: Family, has: Coll
             found.append(f"guidance {guidance.method!r} needs {what}, which this model does not have")
     if needs.grad and "grad" not in has:
         found.append(f"guidance {guidance.method!r} needs gradients, which this model does not give")
+    if needs.classifier and needs.pixels and "classifier" in has and "noisy_classifier" not in has:
+        found.append(
+            f"guidance {guidance.method!r} with these parameters needs a classifier of noisy pictures; "
+            "this model has one of clean pictures"
+        )
     if needs.pixels and "pixels" not in has:
         found.append(
             f"guidance {guidance.method!r} with these parameters is defined on pixels only, and this model "

@@ -193,6 +193,11 @@ def test_what_needs_more_than_the_network_runs_where_that_is(judged: Model, most
         assert (cost.grad > 0) == (guidance == Classifier(gradient="x_t")), (guidance, sampler.name)
 
 
+def test_a_classifier_of_clean_pictures_is_not_asked_of_noisy_ones(judged: Model) -> None:
+    found = problems(Classifier(gradient="noisy"), CARDS["ddim"], judged.family, judged.extras)
+    assert any("needs a classifier of noisy pictures" in one for one in found)
+
+
 def test_the_folder_says_what_the_loaded_model_is(model: Model, tmp_path: Path) -> None:
     model._pipeline.save_pretrained(tmp_path)  # type: ignore[attr-defined]
     layout = read_layout(tmp_path)

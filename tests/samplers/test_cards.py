@@ -45,7 +45,7 @@ def test_the_last_step_takes_one_evaluation(per_step: int, steps: int, rows: int
 
 
 def test_what_fits_has_no_problems() -> None:
-    everything = {"weak", "classifier", "controlnet", "grad", "pixels"}
+    everything = {"weak", "classifier", "noisy_classifier", "controlnet", "grad", "pixels"}
     greedy = needing(weak=True, classifier=True, qr=True, grad=True, pixels=True, stochastic=True)
     assert problems(greedy, CARDS["euler_a"], "vp", everything) == []
     assert problems(needing(first_order=True), CARDS["ddim"], "vp", ()) == []

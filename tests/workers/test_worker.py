@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 
+import samplers.models
 from app.jobs import JobStatus
 from app.queue.base import JobQueue
 from app.queue.embedded import embedded_server
@@ -18,6 +21,7 @@ from app.storage.local import LocalStorage
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier
 from guidance.gfcg import GFCG
+from samplers.models.parts import Loading
 from samplers.models.toy import Toy
 from samplers.steps import compile_plan
 from tests.workers.serving import begun, ended, eventually, new_job, working
@@ -130,6 +134,63 @@ async def test_a_restart_of_the_queue_costs_nothing(
         for queue in (before, after, of_worker):
             await queue.close()
     assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 1)
+
+
+async def test_a_model_is_loaded_while_others_work_and_tells_how_far_that_is(
+    settings: Settings,
+    queue: JobQueue,
+    storage: LocalStorage,
+    tiny_sd: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = threading.Event()
+
+    def load(source: str, *, on_part: Loading, **options: Any) -> Any:
+        if source == str(tiny_sd):
+            on_part("unet", 1, 4)
+            assert held.wait(60)
+        return samplers.models.load(source, on_part=on_part, **options)
+
+    monkeypatch.setattr("workers.shelf.load", load)
+    entries = "".join(
+        f"[[models]]\nid = '{id}'\nsource = '{source}'\n" for id, source in (("toy", "toy"), ("sd", tiny_sd))
+    )
+    (tmp_path / "two.toml").write_text(entries)
+    told = settings.model_copy(update={"catalogue": tmp_path / "two.toml"})
+    await queue.enqueue(new_job("later", "sd", width=16, height=16, seeds=[1]))
+
+    async def loading() -> bool:
+        record = await queue.get("later")
+        assert record is not None
+        progress = record.progress
+        return (progress.stage, progress.step, progress.total) == ("loading", 1, 4)
+
+    async with working(told, queue, storage):
+        assert await eventually(loading)
+        await queue.enqueue(new_job("a"))
+        assert (await ended(queue, "a")).status == JobStatus.SUCCEEDED
+        assert await loading()
+        held.set()
+        assert (await ended(queue, "later")).status == JobStatus.SUCCEEDED
+
+
+async def test_a_job_on_a_model_that_is_not_here_says_which_command_gets_it(
+    settings: Settings,
+    queue: JobQueue,
+    storage: LocalStorage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    far = "[[models]]\nid = 'far'\nsource = 'owner/far'\npipeline = 'FluxPipeline'\n"
+    (tmp_path / "far.toml").write_text("[[models]]\nid = 'toy'\nsource = 'toy'\n" + far)
+    told = settings.model_copy(update={"catalogue": tmp_path / "far.toml"})
+    await queue.enqueue(new_job("a", "far"))
+    async with working(told, queue, storage):
+        record = await ended(queue, "a")
+    assert record.error is not None
+    assert "get it with: lodestar models pull far" in record.error.message
 
 
 async def test_a_model_that_cannot_be_loaded_fails_its_jobs_and_is_not_announced(
