@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE ?= 0
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-all e2e chaos fuzz check format bench pictures clean
+.PHONY: help setup serve test test-all e2e chaos fuzz soak check format bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ chaos: $(STAMP) ## break the service in every way we know of, and count what bec
 
 fuzz: $(STAMP) ## send a live service 20,000 requests made from openapi.json, with every check of schemathesis
 	@$(BIN)/python -m pytest tests/e2e/test_fuzz.py -s
+
+soak: $(STAMP) ## an hour of steady traffic: does memory stay flat?
+	@$(BIN)/python -m benchmarks.soak
 
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .
