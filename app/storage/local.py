@@ -72,10 +72,11 @@ class LocalStorage:
         return found
 
     def _delete(self, path: Path) -> int:
-        if not path.is_dir():
-            return 0
-        files = sum(1 for found in path.rglob("*") if found.is_file())
-        shutil.rmtree(path)
+        files = 0
+        while path.is_dir():
+            with suppress(FileNotFoundError):  # another process deletes it at the same time
+                files = sum(1 for found in path.rglob("*") if found.is_file())
+                shutil.rmtree(path)
         with suppress(OSError):  # other things lie there
             path.parent.rmdir()
         return files

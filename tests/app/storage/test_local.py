@@ -1,3 +1,4 @@
+import asyncio
 import errno
 import os
 import shutil
@@ -64,3 +65,11 @@ async def test_check_finds_a_full_disk_and_a_directory_that_cannot_be(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="disk is full"):
         await LocalStorage(tmp_path / "other").check()
+
+
+async def test_what_two_delete_at_once_is_deleted(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    for number in range(300):
+        await storage.put(f"results/a/{number}/x", b"x")
+    await asyncio.gather(*(storage.delete_prefix("results/a") for _ in range(4)))
+    assert files(tmp_path) == []
