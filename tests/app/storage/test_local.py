@@ -71,5 +71,5 @@ async def test_what_two_delete_at_once_is_deleted(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     for number in range(300):
         await storage.put(f"results/a/{number}/x", b"x")
-    await asyncio.gather(*(storage.delete_prefix("results/a") for _ in range(4)))
+    await asyncio.gather(*(storage.delete_prefix("results/a/") for _ in range(4)))
     assert files(tmp_path) == []
