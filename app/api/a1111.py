@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from app.admission import Refusal, Refused
 from app.api.answers import left_ms
@@ -54,6 +54,15 @@ Off = Annotated[None, BeforeValidator(_off), WithJsonSchema({"enum": OFF})]
 """A feature that is not here: any value that switches it off will do."""
 
 
+def _eta(value: float) -> float:
+    if value not in (0, 1):
+        raise ValueError("a sampler adds noise at each step or it does not: 0 or 1")
+    return value
+
+
+Eta = Annotated[float, AfterValidator(_eta), WithJsonSchema({"type": "number", "enum": [0, 1]})]
+
+
 class Override(Asked):
     """Settings for one request."""
 
@@ -91,8 +100,8 @@ class Txt2Img(Asked):
     alwayson_scripts: Scripts = Field(default_factory=Scripts)
     send_images: bool = True
 
-    eta: int | None = Field(None, ge=0, le=1)
-    s_noise: int | None = Field(None, ge=1, le=1)
+    eta: Eta | None = None
+    s_noise: float | None = Field(None, ge=1, le=1)
     enable_hr: Off = None
     styles: Off = None
     subseed_strength: Off = None
