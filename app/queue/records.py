@@ -50,6 +50,18 @@ def idempotency(job: NewJob) -> str:
     return f"{job.client}:{job.idempotency_key}" if job.idempotency_key else ""
 
 
+OPTIONAL = {
+    name: field.get_default(call_default_factory=True)
+    for name, field in Resolved.model_fields.items()
+    if not field.is_required()
+}
+
+
+def unset(resolved: Resolved) -> set[str]:
+    """What need not be kept, since it is as it is by default."""
+    return {name for name, default in OPTIONAL.items() if getattr(resolved, name) == default}
+
+
 def arguments(job: NewJob) -> list[str | int | float]:
     """What `enqueue.lua` wants to know of a job."""
     return [
@@ -65,7 +77,7 @@ def arguments(job: NewJob) -> list[str | int | float]:
         round(job.delay_s * 1000),
         round(job.deadline_s * 1000) if job.deadline_s is not None else "",
         job.webhook or "",
-        job.resolved.model_dump_json(),
+        job.resolved.model_dump_json(exclude=unset(job.resolved)),
         compact(job.input),
         compact(list(job.tags)) if job.tags else "[]",
         compact(dict(job.metadata)) if job.metadata else "{}",
