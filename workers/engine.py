@@ -239,8 +239,6 @@ class Engine:
     def _end(self, ticket: Ticket, final: Final | None = None, error: Exception | None = None) -> None:
         if ticket in self._live:
             self._live.remove(ticket)
-        if all(other.family != ticket.family for other in self._live):
-            self._prefixes.forget(ticket.family)
         ticket.end(final, error)
 
     def _end_all(self, error: Exception | None) -> None:

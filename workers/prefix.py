@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakSet, WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -16,17 +17,20 @@ from torch import Tensor
 from guidance.base import Cond, Denoise, Level, Network
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Question:
-    """A sample at a level, put to a network; the answers so far, by condition; what was asked after it."""
+    """A sample at a level, put to a network, and the answers so far, by condition.
+
+    It lives as long as a run that came this way, since runs hold their latest question, and that those `before`.
+    """
 
     x_t: Tensor
     level: Level
     network: Network
-    kept: bool = False
-    """Whether other runs may come to it."""
+    before: Question | Root | None = None
+    """What its run asked first; None where no other run may come to it."""
     answers: dict[Cond, Tensor] = field(default_factory=dict[Cond, Tensor])
-    after: list[Question] = field(default_factory=list["Question"])
+    after: WeakSet[Question] = field(default_factory=lambda: WeakSet[Question]())
 
     def open(self, conds: Sequence[Cond]) -> list[tuple[Question, Cond]]:
         """Those of its rows that have no answer yet, each once."""
@@ -38,7 +42,7 @@ class Question:
 
     def take(self, cond: Cond, answer: Tensor) -> None:
         """Keep an answer, and not the whole forward with it."""
-        self.answers[cond] = answer.clone() if self.kept else answer
+        self.answers[cond] = answer if self.before is None else answer.clone()
 
     def same(self, ask: Denoise) -> bool:
         """Whether `ask` puts the very same sample. Waits for the device."""
@@ -50,23 +54,27 @@ class Question:
         )
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Root:
+    """Where the runs of a family begin."""
+
+    after: WeakSet[Question] = field(default_factory=lambda: WeakSet[Question]())
+
+
 class Prefixes:
     """The trees of those runs that have a family; a run without one has each question for itself."""
 
     def __init__(self) -> None:
-        self._first: dict[Hashable, list[Question]] = {}
+        self._roots = WeakValueDictionary[Hashable, Root]()
 
-    def ask(self, ask: Denoise, family: Hashable | None, before: Question | None) -> Question:
+    def ask(self, ask: Denoise, family: Hashable | None, latest: Question | None) -> Question:
         """The question of `ask`; in a family the one that another run put, where both came to the same."""
         if family is None:
             return Question(ask.x_t, ask.level, ask.network)
-        known = self._first.setdefault(family, []) if before is None else before.after
-        for question in known:
+        before = latest or self._roots.setdefault(family, Root())
+        for question in before.after:
             if question.same(ask):
                 return question
-        known.append(Question(ask.x_t, ask.level, ask.network, kept=True))
-        return known[-1]
-
-    def forget(self, family: Hashable | None) -> None:
-        """Let go of a family's tree; runs that go on keep their own branch."""
-        self._first.pop(family, None)
+        question = Question(ask.x_t, ask.level, ask.network, before)
+        before.after.add(question)
+        return question

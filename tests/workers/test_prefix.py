@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from samplers.driver import drive
 from tests.workers.serving import ended, new_job, working
 from tests.workers.tiny import Tiny, image
 from workers.engine import Engine
+from workers.prefix import Question
 from workers.ticket import Outcome, Ticket
 
 ARMS: list[Guidance] = [CFG(scale=3, guide_from=0.5), CFG(scale=8, guide_from=0.5), NoGuidance()]
@@ -83,6 +86,17 @@ def test_a_canceled_arm_leaves_the_others_what_was_evaluated(model: Tiny) -> Non
     assert ended[0].final is None
     assert other[0].final is not None
     assert engine.stats.rows == other[0].nfe.model == 12
+
+
+def test_what_nobody_can_come_to_any_more_is_let_go_while_the_family_lives_on(model: Tiny) -> None:
+    engine = Engine({"tiny": model})
+    for scale in range(2, 20):  # of a long sweep two runs at a time, so the family never ends
+        submit(engine, model, CFG(scale=scale), family="a")
+        for _ in range(3):
+            engine.step()
+    kept = [one for one in gc.get_objects() if type(one) is Question]
+    assert 0 < len(kept) <= 3 * 6
+    finish(engine)
 
 
 async def test_a_worker_shares_between_jobs_that_differ_in_guidance_alone(
