@@ -36,6 +36,8 @@ SOCKET_S = 10.0
 CONNECTIONS = 64
 SCHEMES = "redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// (rediss+... with TLS)"
 
+OF_SENTINELS = ("sentinel_username", "sentinel_password")
+
 Host = tuple[str, int]
 Locate = Callable[[], Awaitable[Host]]
 
@@ -61,7 +63,7 @@ class Address:
         if scheme == "unix" and kind:
             raise ValueError("a unix socket is no host to ask; begin with redis+sentinel or redis+cluster")
         if not kind:
-            return cls(cast(dict[str, Any], parse_url(url)))
+            return cls(_known(parse_url(url)))
         user, at, names = parts.netloc.rpartition("@")
         hosts = tuple(_host(name, 26379 if kind == "sentinel" else 6379) for name in names.split(","))
         primary, _, db = parts.path.strip("/").partition("/")
@@ -72,7 +74,17 @@ class Address:
             if db not in ("", "0"):
                 raise ValueError("a cluster has no numbered databases; leave the number out")
         options = parse_url(urlunsplit((scheme, f"{user}{at}{kind}", f"/{db}", parts.query, "")))
-        return cls(cast(dict[str, Any], options), kind, hosts, primary)
+        return cls(_known(options), kind, hosts, primary)
+
+
+def _known(options: Any) -> dict[str, Any]:
+    """The same options, if a connection takes them: else the first command would be the one to find out."""
+    taken = {name: value for name, value in options.items() if name not in OF_SENTINELS}
+    try:
+        taken.pop("connection_class", Connection)(**taken)
+    except (TypeError, ValueError, RedisError) as error:
+        raise ValueError(f"a connection to the queue does not take these options: {error}") from None
+    return options
 
 
 def _host(name: str, port: int) -> Host:
@@ -105,8 +117,7 @@ def connect(url: str, prefix: str, *, repeats: bool = True) -> Redis:
 
 def _sentinels(address: Address, options: dict[str, Any]) -> Locate:
     """Ask Sentinels for the primary. They have credentials of their own, if any."""
-    names = ("username", "password")
-    own = {name: options.pop(f"sentinel_{name}", None) for name in names}
+    own = {name.removeprefix("sentinel_"): options.pop(name, None) for name in OF_SENTINELS}
     asking = {name: value for name, value in options.items() if name.startswith(("ssl_", "socket_"))}
     tls = issubclass(options["connection_class"], SSLConnection)
 

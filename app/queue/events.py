@@ -116,6 +116,8 @@ class Events:
                     await self._session(pubsub)
             except (RedisError, OSError) as error:
                 log.warning("lost the connection for events (%s); trying again", error)
+            except Exception:  # listeners wait for this task: it must not end before they do
+                log.exception("events went wrong; trying again")
             await asyncio.sleep(RECONNECT_S)
 
     async def _session(self, pubsub: PubSub) -> None:

@@ -51,6 +51,8 @@ def test_a_url_is_read(
         ("redis+cluster://h/1", "numbered"),
         ("redis+cluster://a,", "each host"),
         ("unix+cluster:///x", "host"),
+        ("redis://h/0?no_such_option=1", "no_such_option"),
+        ("redis+cluster://h/?max_connections=2", "max_connections"),
     ],
 )
 def test_a_url_that_leads_nowhere_says_why(url: str, reason: str) -> None:
