@@ -21,7 +21,7 @@ from guidance.base import Cond, Denoise, Level, Network
 class Question:
     """A sample at a level, put to a network, and the answers so far, by condition.
 
-    It lives as long as a run that came this way, since runs hold their latest question, and that those `before`.
+    It lives as long as a run that came this way: a run holds its latest question, and that those `before`.
     """
 
     x_t: Tensor

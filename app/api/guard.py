@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -129,8 +130,9 @@ def note(scope: Scope, status: int, seconds: float) -> None:
     route, method = route_of(scope), scope["method"] if scope["method"] in METHODS else "other"
     HTTP_REQUESTS.labels(method, route, str(status)).inc()
     HTTP_SECONDS.labels(route).observe(seconds)
-    fields = {"method": method, "path": scope["path"], "status": status, "ms": round(seconds * 1e3, 1)}
-    log.info("%s %s: %d", method, scope["path"], status, extra={"fields": fields})
+    path = quote(scope["path"])  # as it was sent: decoded it may hold line breaks, and forge lines of the log
+    fields = {"method": method, "path": path, "status": status, "ms": round(seconds * 1e3, 1)}
+    log.info("%s %s: %d", method, path, status, extra={"fields": fields})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -102,7 +102,8 @@ def _told(found: Any) -> list[str]:
     """What a fit is worth, in sentences."""
     return [
         f"on {found.images // 4} held-out images, at the worst step, the estimates explain "
-        f"{found.explained:.3%} of the unconditional noise; the conditional noise, {found.copied:.3%}",
+        f"{100 * found.explained:.3f} % of the unconditional noise; "
+        f"the conditional noise, {100 * found.copied:.3f} %",
         f"RMSE of the final latents to CFG's: {found.error:.3g} (without estimates {found.half_error:.3g}, "
         f"without guidance {found.unguided_error:.3g})",
         f"{found.evaluations} evaluations an image; CFG takes {found.cfg_evaluations}",

@@ -161,8 +161,8 @@ def _sentence(a: str, b: str, share: ShareAnswer | None, clear: bool) -> str:
         a, b = b, a
         share = ShareAnswer(share=1 - share.share, low=1 - share.high, high=1 - share.low, n=share.n)
     text = (
-        f"{a} is preferred to {b} in {share.share:.0%} of {share.n} votes "
-        f"(95 % interval {share.low:.0%} to {share.high:.0%})"
+        f"{a} is preferred to {b} in {100 * share.share:.0f} % of {share.n} votes "
+        f"(95 % interval {100 * share.low:.0f} % to {100 * share.high:.0f} %)"
     )
     return f"{text}." if clear else f"{text}: no clear difference."
 

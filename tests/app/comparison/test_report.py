@@ -53,7 +53,7 @@ def test_one_prompt_says_what_it_does_not_say() -> None:
 
 
 def test_votes_are_told_in_words() -> None:
-    assert "cfg:4 is preferred to apg:10,eta=0.5 in 100% of 12 votes" in page(["a"], [1], votes=12)
+    assert "cfg:4 is preferred to apg:10,eta=0.5 in 100 % of 12 votes" in page(["a"], [1], votes=12)
     assert "Below 10 votes there is no ranking" in page(["a"], [1], votes=3)
 
 

@@ -55,7 +55,7 @@ def test_results_say_who_won_and_what_they_do_not_know() -> None:
     votes += [vote(20, "right", 1, 0, repeats="0"), vote(21, "left", 1, 0, repeats="1"), vote(22, "skip")]
     told = results(found, cells, votes).votes
     assert (told.n, told.pairs[0].wins_a, told.pairs[0].wins_b) == (20, 18, 2)
-    assert told.pairs[0].text.startswith("cfg:4 is preferred to apg:10,eta=0.5 in 90% of 20 votes")
+    assert told.pairs[0].text.startswith("cfg:4 is preferred to apg:10,eta=0.5 in 90 % of 20 votes")
     assert told.pairs[0].clear
     assert [(arm.best_rank, arm.worst_rank) for arm in told.arms] == [(1, 1), (2, 2)]
     assert told.self_agreement is not None
