@@ -129,10 +129,10 @@ async def test_a_job_id_that_is_none_says_what_one_looks_like(api: httpx.AsyncCl
 
 
 async def test_a_path_with_line_breaks_forges_no_line_of_the_log(
-    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", "lodestar.access"):
-        await client.get("/v1/x%0aGET%20/v1/jobs:%20200")
+        await api.get("/v1/x%0aGET%20/v1/jobs:%20200")
     assert [record.getMessage() for record in caplog.records if record.name == "lodestar.access"] == [
         "GET /v1/x%0AGET%20/v1/jobs%3A%20200: 404"
     ]
