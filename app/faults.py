@@ -23,6 +23,8 @@ def explain(item: Mapping[str, Any]) -> Refusal:
             allowed = list(REGISTRY)
             detail = f"guidance needs a method: one of {', '.join(allowed)}"
             path.append("method")
+        case "int_type" if isinstance(item.get("input"), float):
+            detail = f"Input should be a whole number, and {item['input']} is not"
         case "extra_forbidden":
             detail = f"there is no field {path[-1]!r} here"
         case _:

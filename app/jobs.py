@@ -44,6 +44,19 @@ NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The character as JSON spells it, and not the text of that spelling."""
 
 
+def whole(value: Any) -> Any:
+    """JSON without whole floats: to JSON Schema 25.0 is an integer, and some languages write it so."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [whole(one) for one in value]
+        case dict():
+            return {name: whole(one) for name, one in value.items()}
+        case _:
+            return value
+
+
 class Asked(Wire):
     """Base of what clients send: only what can be carried on is let in, and no `true` or "1" for a number."""
 
@@ -51,9 +64,10 @@ class Asked(Wire):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _encodable(cls, value: Any) -> Any:
+    def _carried(cls, value: Any) -> Any:
         """Refuse what JSON can spell but neither queue nor PNG carries: NUL, and half a surrogate pair."""
         try:
+            value = whole(value)
             text = json.dumps(value, ensure_ascii=False, default=str)
             text.encode()
         except UnicodeEncodeError:

@@ -49,6 +49,8 @@ ASKED: dict[str, Any] = {
     "POST /v1/comparisons/{id}/ballots": VOTER,
     "POST /v1/comparisons/{id}/ballots/{ticket}/vote": {"choice": "left", "reveal": True},
 }
+KEPT = ("GET /v1/session", "POST /v1/session", "GET /v1/comparisons/{id}/calibration")
+"""Written by hand, since they take a key, or more pictures than an example is worth."""
 LISTS = ("guidance", "models", "samplers", "metrics", "queue/dead", "workers")
 
 
@@ -59,6 +61,8 @@ def main() -> None:
     url = parser.parse_args().url
     with started() if url is None else as_is(url) as where:
         found = Recorder(where).record()
+    before = json.loads(FILE.read_text())
+    found |= {operation: before[operation] for operation in KEPT}
     FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(found)} operations in {FILE}")
 

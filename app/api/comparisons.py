@@ -20,7 +20,7 @@ from app.api.comparison_answers import (
     summary,
     whole,
 )
-from app.api.deps import Lodestar, Service, pixel_steps
+from app.api.deps import Index, Lodestar, Service, pixel_steps
 from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
 from app.comparison.cells import Cell
@@ -195,10 +195,14 @@ async def retry_comparison(
     lodestar: Lodestar,
     request: Request,
     found: Found,
-    cell: Annotated[list[int] | None, Query(description="these cells alone, by index")] = None,
+    cell: Annotated[list[Index] | None, Query(description="these cells alone, by index")] = None,
 ) -> ComparisonAnswer:
     """Queue the cells that failed, were canceled or are missing once more, with the same seeds."""
-    cells = [one for one in await cells_of(lodestar, found) if cell is None or one.place.index in cell]
+    cells = await cells_of(lodestar, found)
+    if unknown := [index for index in cell or () if index >= len(cells)]:
+        detail = f"there is no cell {unknown[0]} in this comparison; its last is {len(cells) - 1}"
+        raise Problem(422, detail, errors=[{"pointer": "/cell", "detail": detail}])
+    cells = [one for one in cells if cell is None or one.place.index in cell]
     await enqueue(lodestar, found, cells, {"missing", "failed", "canceled", "expired"})
     return whole(request, found, await cells_of(lodestar, found))
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from ulid import ULID
 
 from app.api.errors import Problem, not_found
@@ -192,6 +192,14 @@ def idempotency_key(key: str) -> str:
     return key
 
 
+def digits(value: object) -> object:
+    """An index in a query, as openapi.json has it: not also ` 1`, `+1` or `1_0`, which Python reads."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError(f"must be an index, 0 or more, and {value!r} is none")
+    return value
+
+
+Index = Annotated[int, BeforeValidator(digits), Field(ge=0, lt=10**9)]
 PreferWait = Annotated[
     float,
     BeforeValidator(prefer_wait, json_schema_input_type=str),

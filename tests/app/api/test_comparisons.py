@@ -127,6 +127,14 @@ async def test_a_failed_cell_says_why_and_is_made_again(api: httpx.AsyncClient, 
     assert (await api.get(url)).json()["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("cell", ["4", "-1", "1_0", " 1", "+1", "1.0", "", "9" * 30])
+async def test_only_cells_that_there_are_can_be_made_again(api: httpx.AsyncClient, cell: str) -> None:
+    made = await create(api)
+    answer = await api.post(f"/v1/comparisons/{made['id']}/retry", params={"cell": cell})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].startswith("/cell")
+
+
 async def test_cancel_delete_and_what_becomes_of_the_pictures(api: httpx.AsyncClient, worker: Worker) -> None:
     made = await create(api)
     url = f"/v1/comparisons/{made['id']}"

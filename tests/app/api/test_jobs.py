@@ -153,6 +153,15 @@ async def test_unknown_places_are_problems_too(api: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.json()["status"]) == (status, status), path
 
 
+async def test_a_whole_float_is_an_integer(api: httpx.AsyncClient) -> None:
+    asked = APPLE | {"steps": 5.0, "seeds": [7.0]}
+    made = await api.post("/v1/jobs", json=asked)
+    assert (made.status_code, made.json()["input"]["steps"], made.json()["input"]["seeds"]) == (202, 5, [7])
+    broken = await api.post("/v1/jobs", json=APPLE | {"steps": 5.5})
+    (error,) = broken.json()["errors"]
+    assert (error["pointer"], error["detail"]) == ("/steps", "Input should be a whole number, and 5.5 is not")
+
+
 async def test_put_is_idempotent(api: httpx.AsyncClient) -> None:
     first = await api.put(f"/v1/jobs/{ULID}", json=APPLE)
     again = await api.put(f"/v1/jobs/{ULID.lower()}", json=APPLE)
