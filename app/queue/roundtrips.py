@@ -12,13 +12,13 @@ from itertools import chain
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError, TimeoutError
 
 from app.meters import QUEUE_SECONDS
 from app.queue.scripts import Script
 
 COMMANDS = 64
-"""In one round trip."""
+"""In one round trip, while the server answers."""
 STEPS = 32
 """In one call of a script; the server serves others between two."""
 
@@ -92,11 +92,15 @@ class RoundTrips:
             self._task = asyncio.create_task(self._travel(), name="round trips")
 
     async def _travel(self) -> None:
+        lost = False
         while self._asked:
-            commands = [self._asked.popleft() for _ in range(min(COMMANDS, len(self._asked)))]
+            # While no server answers, a trip takes as long as all its tries: then it takes all who wait along.
+            most = len(self._asked) if lost else COMMANDS
+            commands = [self._asked.popleft() for _ in range(min(most, len(self._asked)))]
             began = time.perf_counter()
             found = await self._exchange([command.packed() for command in commands])
             spent_s = time.perf_counter() - began
+            lost = isinstance(found[-1], ConnectionError | TimeoutError)
             for k, (command, answer) in enumerate(zip(commands, found, strict=True)):
                 if isinstance(answer, NoScriptError):
                     (found[k],) = await self._exchange([command.packed(known=False)])
