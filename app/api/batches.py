@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import time
@@ -21,7 +22,7 @@ from app.api.answers import job_answer
 from app.api.deps import Lodestar, Service
 from app.api.errors import Problem
 from app.api.foreign import in_words_of
-from app.batch.rows import Asking, admit, asked, job_id, read_jsonl
+from app.batch.rows import Asking, admit, asked, job_id, no_number, read_jsonl
 from app.batch.run import tag_of
 from app.batch.spec import BatchSpec, check_count
 from app.jobs import TERMINAL, JobStatus, Wire
@@ -94,23 +95,13 @@ BODY = {
 @router.post("", status_code=202, openapi_extra=BODY)
 async def create_batch(lodestar: Lodestar, request: Request, response: Response) -> BatchAnswer:
     """Queue many jobs: a JSON list, combined fields, or a JSON Lines file as the body."""
-    defaults, rows = _read(request, await request.body(), lodestar.settings.max_batch)
+    body = await request.body()
+    defaults, rows = await asyncio.to_thread(_read, request, body, lodestar.settings.max_batch)
     depth = await lodestar.queue.depth()
     if sum(depth.values()) + len(rows) > lodestar.settings.max_queued:
         raise QueueFull
     batch = UUID(int=uuid4().int)
-    kept, jobs = list[BatchRow](), list[tuple[BatchRow, NewJob]]()
-    for line, row in rows:
-        kept.append(entry := BatchRow(line=line))
-        try:
-            asks = asked(row, {"priority": "batch", **defaults})
-            entry.job = job_id(batch, line, asks)
-            job = lodestar.own(new_job(entry.job, *admit(asks, lodestar.catalogue, lodestar.settings)))
-        except (Refused, Problem) as refused:
-            entry.job, entry.error = None, _why(refused)
-        else:
-            tag = tag_of(batch)
-            jobs.append((entry, replace(job, client=tag, tags=[*job.tags, tag])))
+    kept, jobs = await asyncio.to_thread(_admitted, lodestar, batch, defaults, rows)
     answers = await lodestar.queue.enqueue_many([job for _, job in jobs])
     for (entry, _), answer in zip(jobs, answers, strict=True):
         if isinstance(answer, QueueFull | IdempotencyConflict):
@@ -131,6 +122,25 @@ async def create_batch(lodestar: Lodestar, request: Request, response: Response)
     return answer
 
 
+def _admitted(
+    lodestar: Service, batch: UUID, defaults: dict[str, Any], rows: list[tuple[int, Asking]]
+) -> tuple[list[BatchRow], list[tuple[BatchRow, NewJob]]]:
+    """All rows, and the jobs of those that can run."""
+    kept, jobs = list[BatchRow](), list[tuple[BatchRow, NewJob]]()
+    for line, row in rows:
+        kept.append(entry := BatchRow(line=line))
+        try:
+            asks = asked(row, {"priority": "batch", **defaults})
+            entry.job = job_id(batch, line, asks)
+            job = lodestar.own(new_job(entry.job, *admit(asks, lodestar.catalogue, lodestar.settings)))
+        except (Refused, Problem) as refused:
+            entry.job, entry.error = None, _why(refused)
+        else:
+            tag = tag_of(batch)
+            jobs.append((entry, replace(job, client=tag, tags=[*job.tags, tag])))
+    return kept, jobs
+
+
 def _read(request: Request, body: bytes, at_most: int) -> tuple[dict[str, Any], list[tuple[int, Asking]]]:
     """Defaults and numbered rows of a body. Raises Problem, Refused."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
@@ -143,17 +153,13 @@ def _read(request: Request, body: bytes, at_most: int) -> tuple[dict[str, Any], 
     if kind != "application/json":
         raise Problem(415, f"send the body as application/json or as {JSONL[0]}")
     try:
-        spec = json.loads(body, parse_constant=_no_number)
+        spec = json.loads(body, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         detail = f"the body is not valid JSON: {error}"
         raise Problem(400, detail, code="malformed_json") from None
     with in_words_of({}):
         found = BatchSpec.model_validate(spec)
     return found.defaults, list(enumerate(found.rows(at_most), 1))
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _why(error: Refused | Problem | QueueFull | IdempotencyConflict) -> RowError:
@@ -195,9 +201,9 @@ async def get_batch(lodestar: Lodestar, request: Request, found: Found) -> Batch
 async def cancel_batch(lodestar: Lodestar, request: Request, found: Found) -> BatchAnswer:
     """End all rows that wait or run. Pictures that are made are kept."""
     jobs = [row.job for row in found.rows if row.job]
-    for one, status in zip(jobs, await lodestar.queue.statuses(jobs), strict=True):
-        if status is not None and status not in TERMINAL:
-            await lodestar.queue.cancel(one)
+    statuses = zip(jobs, await lodestar.queue.statuses(jobs), strict=True)
+    open_jobs = [one for one, status in statuses if status is not None and status not in TERMINAL]
+    await asyncio.gather(*map(lodestar.queue.cancel, open_jobs))
     return await _answer(lodestar, request, found)
 
 

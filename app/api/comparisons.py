@@ -25,10 +25,10 @@ from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
 from app.comparison.cells import Cell
 from app.comparison.cost import Estimate, estimate
-from app.comparison.spec import Comparison, ComparisonSpec, cell_job, plan, started_from
+from app.comparison.spec import Comparison, ComparisonSpec, Place, cell_job, plan, started_from
 from app.comparison.store import Comparisons
 from app.jobs import TERMINAL, Asked
-from app.queue.base import QueueFull
+from app.queue.base import NewJob, QueueFull
 from app.queue.records import STATE_EVENT
 from app.storage.base import init_key, init_prefix
 from app.upkeep import remove
@@ -184,9 +184,9 @@ async def delete_comparison(lodestar: Lodestar, found: Found) -> Deleted:
 @router.post("/{id}/cancel", status_code=202)
 async def cancel_comparison(lodestar: Lodestar, request: Request, found: Found) -> ComparisonAnswer:
     """End all cells that wait or run. Pictures that are made are kept."""
-    for cell in await cells_of(lodestar, found):
-        if cell.record and cell.record.status not in TERMINAL:
-            await lodestar.queue.cancel(cell.place.job_id)
+    records = [cell.record for cell in await cells_of(lodestar, found) if cell.record]
+    open_jobs = [record.id for record in records if record.status not in TERMINAL]
+    await asyncio.gather(*map(lodestar.queue.cancel, open_jobs))
     return whole(request, found, await cells_of(lodestar, found))
 
 
@@ -260,7 +260,7 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
     if due and sum(depth.values()) + len(due) > lodestar.settings.max_queued:
         raise QueueFull
     new = [cell.place for cell in due if cell.record is None]
-    jobs = [lodestar.own(cell_job(found, place, lodestar.catalogue, lodestar.settings)) for place in new]
+    jobs = await asyncio.to_thread(_jobs, lodestar, found, new)
     start = await Comparisons(lodestar.storage).start(found) if jobs and found.shared.init_image else None
     if start is not None:
         for job in jobs:
@@ -275,6 +275,10 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
     for cell in due:
         if cell.record is not None:
             await lodestar.queue.retry(cell.place.job_id, lodestar.limits(pixel_steps(cell.record.resolved)))
+
+
+def _jobs(lodestar: Service, found: Comparison, places: Sequence[Place]) -> list[NewJob]:
+    return [lodestar.own(cell_job(found, place, lodestar.catalogue, lodestar.settings)) for place in places]
 
 
 def _matches(one: Comparison, search: str) -> bool:

@@ -51,7 +51,7 @@ def read_jsonl(file: BinaryIO, max_bytes: int = 1_000_000) -> Iterator[Row]:
 
 def _parse(line: bytes) -> Row:
     try:
-        found = json.loads(line, parse_constant=_no_number)
+        found = json.loads(line, parse_constant=no_number)
     except UnicodeDecodeError:
         return BadRow("the line is not UTF-8")
     except (ValueError, RecursionError) as error:
@@ -59,7 +59,8 @@ def _parse(line: bytes) -> Row:
     return found if isinstance(found, dict | str) else BadRow(f"the line should be an object, like {EXAMPLE}")
 
 
-def _no_number(name: str) -> float:
+def no_number(name: str) -> float:
+    """Refuse NaN and its like, which Python would read and JSON has not. Raises ValueError."""
     raise ValueError(f"{name} is no JSON")
 
 

@@ -94,7 +94,7 @@ class RoundTrips:
     async def _travel(self) -> None:
         lost = False
         while self._asked:
-            # While no server answers, a trip takes as long as all its tries: then it takes all who wait along.
+            # While no server answers, a trip lasts as long as all its tries: then all who wait go along.
             most = len(self._asked) if lost else COMMANDS
             commands = [self._asked.popleft() for _ in range(min(most, len(self._asked)))]
             began = time.perf_counter()
