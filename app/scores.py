@@ -53,6 +53,24 @@ METRIC_CARDS: dict[str, MetricCard] = {
             "How well picture and prompt fit, by the CLIP model in the model's scorer/; `ran` names it.",
             (Score("clip", "CLIP similarity", "cosine, -1 to 1", "higher"),),
         ),
+        MetricCard(
+            "aesthetic",
+            "Aesthetic rating",
+            "How much people would like the picture, by the CLIP and its head in scorers/aesthetic.",
+            (Score("aesthetic", "Aesthetic rating", "predicted rating, 1 to 10", "higher"),),
+        ),
+        MetricCard(
+            "imagereward",
+            "ImageReward",
+            "How people would judge picture and prompt, by the package image-reward and scorers/imagereward.",
+            (Score("imagereward", "ImageReward", "about standard normal", "higher"),),
+        ),
+        MetricCard(
+            "hps",
+            "Human Preference Score v2",
+            "How people would judge picture and prompt, by the CLIP in scorers/hps that was fitted to them.",
+            (Score("hps", "HPS v2", "cosine, -1 to 1", "higher"),),
+        ),
     )
 }
 """Metric name -> card."""

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
         default=None, pattern=r"^s3://[^/]+", description="s3://bucket/prefix; None stores in data_dir"
     )
     redis_url: str | None = Field(default=None, description="None starts the embedded server in data_dir")
+    scorers_dir: Path = Field(
+        default=Path("models/scorers"), description="models of the metrics aesthetic, imagereward and hps"
+    )
     redis_prefix: str = Field(default="lodestar", pattern=r"^[A-Za-z0-9_-]{1,40}$")
     catalogue: Path | None = Field(default=None, description="models.toml; None offers the built-in models")
     require_keys: bool | None = Field(

@@ -55,7 +55,7 @@ class Bench:
     """What jobs are worked on with.
 
     `lane` is the one thread that calls models outside of the step loop, `loader` the one that loads them;
-    `families` counts the jobs at hand that begin alike.
+    `scorers` holds metrics' models, `families` counts the jobs at hand that begin alike.
     """
 
     shelf: Shelf
@@ -64,6 +64,7 @@ class Bench:
     storage: Storage
     lane: Executor
     loader: Executor
+    scorers: Path
     families: Counter[Hashable] = field(default_factory=Counter[Hashable])
 
 
@@ -258,8 +259,9 @@ class HeldJob:
         else:
             latents = final.latents[particle : particle + 1]
             pixels = await self._timed("decode_ms", bench.lane, decode, model, latents)
-        scorer = Path(bench.shelf.catalogue.models[spec.model].source) / "scorer"
-        found = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt, scorer)
+        folders = {name: bench.scorers / name for name in spec.metrics}
+        folders["clip"] = Path(bench.shelf.catalogue.models[spec.model].source) / "scorer"
+        found = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt, folders)
         self._score, scores = found, found.scores
         if spec.qr is not None and final.target is not None:
             symbol = final.target.symbol

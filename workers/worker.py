@@ -71,7 +71,9 @@ class Worker:
         )
         self._lane = ThreadPoolExecutor(1, "model")
         self._loader = ThreadPoolExecutor(1, "loader")
-        self._bench = Bench(self._shelf, self._engine, queue, storage, self._lane, self._loader)
+        self._bench = Bench(
+            self._shelf, self._engine, queue, storage, self._lane, self._loader, settings.scorers_dir
+        )
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._room = asyncio.Event()

@@ -1,15 +1,20 @@
 import importlib
+import json
 import pkgutil
+import shutil
+import sys
 from hashlib import sha256
 from math import isfinite, sqrt
 from pathlib import Path
 from string import ascii_lowercase
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 
 import workers.metrics
 from app.scores import METRIC_CARDS, QR_SCORES, SCORES
@@ -51,13 +56,13 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_clip_tells_which_model_it_was_and_does_not_guess_without_one(scorer: Path, tmp_path: Path) -> None:
-    found = measure(["clip"], plain(200, 50, 100), "a red apple", scorer)
+    found = measure(["clip"], plain(200, 50, 100), "a red apple", {"clip": scorer})
     assert -1 <= found.scores["clip"] <= 1
-    assert found.scores != measure(["clip"], plain(200, 50, 100), "a blue dog", scorer).scores
+    assert found.scores != measure(["clip"], plain(200, 50, 100), "a blue dog", {"clip": scorer}).scores
     weights = (scorer / "model.safetensors").read_bytes()
     assert found.scorers["clip"].sha256 == sha256(weights).hexdigest()
     assert found.scorers["clip"].name == f"{scorer.parent.name}/scorer"
-    missing = measure(["basic", "clip"], plain(1, 2, 3), "a red apple", tmp_path)
+    missing = measure(["basic", "clip"], plain(1, 2, 3), "a red apple", {"clip": tmp_path})
     assert "clip" not in missing.scores
     assert "saturation" in missing.scores
     (warning,) = missing.warnings
@@ -70,6 +75,102 @@ def test_a_model_and_its_metric_have_one_clip(scorer: Path) -> None:
     from workers.metrics.clip import loaded
 
     assert Scorer(scorer, "cpu")._network is loaded(scorer).model is load_clip(str(scorer), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of every metric's model, tiny ones; ImageReward's package is one of this test."""
+    import torch
+    from safetensors.torch import save_file
+
+    place = tmp_path_factory.mktemp("scorers")
+    found = {"clip": scorer, **{name: place / name for name in ("aesthetic", "imagereward", "hps")}}
+    shutil.copytree(scorer, found["hps"])
+    shutil.copytree(scorer, found["aesthetic"])
+    head = {"layers.0.weight": torch.arange(32.0).reshape(4, 8) / 32, "layers.0.bias": torch.ones(4)}
+    head |= {"layers.10.weight": torch.tensor([[1.0, -2.0]]), "layers.10.bias": torch.tensor([5.0])}
+    head |= {"layers.2.weight": torch.ones(2, 4), "layers.2.bias": torch.tensor([0.0, 1.0])}
+    save_file(head, found["aesthetic"] / "head.safetensors")
+    found["imagereward"].mkdir()
+    torch.save({"bias": torch.tensor([0.25])}, found["imagereward"] / "ImageReward.pt")
+    (found["imagereward"] / "med_config.json").write_text("{}")
+    return found
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of `image-reward`: its score is how long the prompt is, and its one weight."""
+    import torch
+
+    class ImageReward(torch.nn.Module):
+        def __init__(self, med_config: str, device: str) -> None:
+            super().__init__()
+            assert json.loads(Path(med_config).read_text()) == {}
+            self.bias = torch.nn.Parameter(torch.zeros(1))
+
+        def score(self, prompt: str, image: Image.Image) -> float:
+            assert image.size == (24, 16)
+            return len(prompt) + self.bias.item()
+
+    module = SimpleNamespace(ImageReward=ImageReward)
+    monkeypatch.setitem(sys.modules, "ImageReward", SimpleNamespace(ImageReward=module))
+    monkeypatch.setitem(sys.modules, "ImageReward.ImageReward", module)
+
+
+NOISE = np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8)
+
+
+def test_the_aesthetic_head_is_applied_to_the_unit_embedding(folders: dict[str, Path]) -> None:
+    from transformers import CLIPImageProcessorPil, CLIPModel
+
+    found = measure(["aesthetic"], NOISE, "", folders)
+    network = CLIPModel.from_pretrained(folders["clip"]).eval()
+    inputs = CLIPImageProcessorPil.from_pretrained(folders["clip"])(
+        [Image.fromarray(NOISE)], return_tensors="pt"
+    )
+    seen = network.visual_projection(network.vision_model(**inputs).pooler_output).detach().numpy()[0]
+    hidden = (np.arange(32).reshape(4, 8) / 32) @ (seen / np.linalg.norm(seen)) + 1
+    assert found.scores["aesthetic"] == pytest.approx(hidden.sum() - 2 * (hidden.sum() + 1) + 5, abs=1e-4)
+    files = [folders["aesthetic"] / name for name in ("head.safetensors", "model.safetensors")]
+    assert found.scorers["aesthetic"].name == f"{folders['aesthetic'].parent.name}/aesthetic"
+    assert found.scorers["aesthetic"].sha256 == sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
+
+
+def test_hps_is_the_cosine_of_its_own_clip(folders: dict[str, Path]) -> None:
+    found = measure(["clip", "hps"], NOISE, "a red apple", folders)
+    assert found.scores["hps"] == found.scores["clip"]
+    assert found.scorers["hps"].name == f"{folders['hps'].parent.name}/hps"
+
+
+def test_imagereward_is_what_its_package_says(folders: dict[str, Path], package: None) -> None:
+    found = measure(["imagereward"], NOISE, "a red apple", folders)
+    assert found.scores == {"imagereward": 11.25}
+    weights = (folders["imagereward"] / "ImageReward.pt").read_bytes()
+    assert found.scorers["imagereward"].sha256 == sha256(weights).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["aesthetic", "imagereward", "hps"])
+def test_without_weights_a_metric_says_how_to_get_them(name: str, tmp_path: Path) -> None:
+    found = measure(["basic", name], plain(1, 2, 3), "a red apple", {name: tmp_path / name})
+    assert name not in found.scores
+    assert name not in found.scorers
+    (warning,) = found.warnings
+    assert warning.startswith(f"metric {name!r} is unavailable: weights not installed: ")
+    assert str(tmp_path / name) in warning
+
+
+def test_without_a_head_or_the_package_nothing_is_guessed(
+    scorer: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.metrics.imagereward import _load
+
+    _load.cache_clear()
+    monkeypatch.setitem(sys.modules, "ImageReward", None)
+    found = measure(["aesthetic", "imagereward"], NOISE, "", folders | {"aesthetic": scorer})
+    assert found.scores == {}
+    headless, unpacked = found.warnings
+    assert "head.safetensors" in headless
+    assert "pip install image-reward" in unpacked
 
 
 def plain(*colour: int) -> Pixels:
@@ -91,10 +192,10 @@ def test_every_module_has_a_card_and_every_card_a_module() -> None:
 
 
 @pytest.mark.parametrize("name", METRIC_CARDS)
-def test_a_metric_gives_the_scores_of_its_card(name: str, scorer: Path) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8)
+def test_a_metric_gives_the_scores_of_its_card(name: str, folders: dict[str, Path], package: None) -> None:
+    pixels = NOISE.copy()
     before = pixels.copy()
-    scores = measure([name], pixels, "a red apple", scorer).scores
+    scores = measure([name], pixels, "a red apple", folders).scores
     assert list(scores) == [entry.name for entry in METRIC_CARDS[name].scores]
     assert all(type(value) is float and isfinite(value) for value in scores.values())
     assert importlib.import_module(f"workers.metrics.{name}").score.__doc__

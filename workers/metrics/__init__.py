@@ -1,13 +1,14 @@
 """Metrics, one module each: a module's `score` is what `app.scores.METRIC_CARDS` has a card for.
 
 Adding a metric is adding a module here, its card there and a test. A metric that needs a model of its own
-finds it in a folder and says with `identity` which one it was; without it, it raises `Unavailable`.
+finds it in its folder and says with `identity` which one it was; without it, it raises `Unavailable`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,14 @@ class Scorer:
     sha256: str
 
 
+def identity_of(folder: Path, weights: str = "*.safetensors") -> Scorer:
+    """Name and hash of the weights in a folder; of several files, of one after the other by name."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob(weights)):
+        digest.update(file.read_bytes())
+    return Scorer(f"{folder.parent.name}/{folder.name}", digest.hexdigest())
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The scores of one picture, the models behind them by metric, and why a metric is missing."""
@@ -38,15 +47,15 @@ class Measured:
     warnings: list[str] = field(default_factory=list[str])
 
 
-def measure(names: Iterable[str], pixels: Pixels, prompt: str, scorer: Path | None = None) -> Measured:
-    """All scores of these metrics for one picture, (H, W, 3) in sRGB; `scorer`: a CLIP model's folder."""
+def measure(names: Iterable[str], pixels: Pixels, prompt: str, folders: Mapping[str, Path]) -> Measured:
+    """All scores of these metrics for one picture, (H, W, 3) in sRGB; `folders`: their models', by name."""
     found = Measured()
     for name in names:
         module = importlib.import_module(f"{__name__}.{name}")
         try:
-            found.scores.update(module.score(pixels, prompt, scorer))
+            found.scores.update(module.score(pixels, prompt, folders.get(name)))
             if hasattr(module, "identity"):
-                found.scorers[name] = module.identity(scorer)
+                found.scorers[name] = module.identity(folders.get(name))
         except Unavailable as reason:
             found.warnings.append(f"metric {name!r} is unavailable: {reason}")
     return found

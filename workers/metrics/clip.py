@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 from samplers.models.parts import load_clip
-from workers.metrics import Pixels, Scorer, Unavailable
+from workers.metrics import Pixels, Scorer, Unavailable, identity_of
 
 LOADING = threading.Lock()
 
@@ -33,7 +32,11 @@ def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[
 
     Source: J. Hessel et al., "CLIPScore", EMNLP 2021, without its factor 2.5 and its floor at 0.
     """
-    clip = loaded(scorer)
+    return {"clip": cosine(loaded(scorer), pixels, prompt)}
+
+
+def cosine(clip: Clip, pixels: Pixels, prompt: str) -> float:
+    """Of the embeddings of picture and prompt."""
     text = clip.tokenizer([prompt], truncation=True, padding=True, return_tensors="pt")
     picture = clip.processor([Image.fromarray(pixels)], return_tensors="pt")
     with torch.no_grad():
@@ -42,7 +45,7 @@ def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[
             attention_mask=text["attention_mask"],
             pixel_values=picture["pixel_values"],
         )
-    return {"clip": float((out.image_embeds * out.text_embeds).sum())}
+    return float((out.image_embeds * out.text_embeds).sum())
 
 
 def identity(scorer: Path | None) -> Scorer:
@@ -50,24 +53,21 @@ def identity(scorer: Path | None) -> Scorer:
     return loaded(scorer).identity
 
 
-def loaded(scorer: Path | None) -> Clip:
-    """The model in that folder, loaded once. Raises Unavailable."""
+def loaded(scorer: Path | None, how: str = "the model's folder has no scorer/") -> Clip:
+    """The model in that folder, loaded once. Raises Unavailable, which says `how` to install it."""
     if scorer is None or not (scorer / "config.json").is_file():
-        raise Unavailable("weights not installed: the model's folder has no scorer/")
+        raise Unavailable(f"weights not installed: {how}")
     with LOADING:
         return _load(scorer)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _load(scorer: Path) -> Clip:
     from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-    digest = hashlib.sha256()
-    for file in sorted(scorer.glob("*.safetensors")):
-        digest.update(file.read_bytes())
     return Clip(
         load_clip(scorer, "cpu"),
         CLIPTokenizer.from_pretrained(scorer),
         CLIPImageProcessorPil.from_pretrained(scorer),
-        Scorer(f"{scorer.parent.name}/{scorer.name}", digest.hexdigest()),
+        identity_of(scorer),
     )
