@@ -113,14 +113,14 @@ class APG(Limited):
         if self.momentum and state.delta is not None:
             delta = delta + self.momentum * state.delta
         state.delta = delta  # before the cap, as in the listing
-        norm = _dot(delta, delta).sqrt()
+        norm = dot(delta, delta).sqrt()
         if self.norm_threshold:
             delta = delta * (self.norm_threshold / norm).clamp(max=1.0)  # r / 0 = inf -> 1
         along = pos.double()
-        par = _dot(delta, along) / _dot(along, along).clamp(min=1e-300) * along
+        par = dot(delta, along) / dot(along, along).clamp(min=1e-300) * along
         update = delta - par + self.eta * par
-        share = _dot(par, par).sqrt() / _dot(delta, delta).sqrt().clamp(min=1e-300)
-        scale = 1 + (self.scale - 1) * _dot(update, raw) / _dot(raw, raw).clamp(min=1e-300)
+        share = dot(par, par).sqrt() / dot(delta, delta).sqrt().clamp(min=1e-300)
+        scale = 1 + (self.scale - 1) * dot(update, raw) / dot(raw, raw).clamp(min=1e-300)
         return Prediction(
             (along + (self.scale - 1) * update).to(pos.dtype),
             trace={
@@ -140,6 +140,6 @@ class APG(Limited):
         return self.scale != 1 and self.active(step)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product per image, shaped to broadcast over it."""
     return (a * b).flatten(1).sum(dim=1).view(-1, *(1,) * (a.dim() - 1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from guidance.apg import dot
 from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
@@ -69,14 +70,14 @@ class Tangential(Limited):
         # sigma_t * eps = x_t - alpha_t * denoised; the common factor drops out of the projection.
         x = x_t.double()
         c, u = x - alpha * pos.double(), x - alpha * neg.double()
-        cc, cu, uu = _dot(c, c), _dot(c, u), _dot(u, u)
+        cc, cu, uu = dot(c, c), dot(c, u), dot(u, u)
         r = ((cc - uu).square() + 4 * cu.square()).sqrt()
         tie = r == 0  # no direction stands out: nothing is damped
         r = r.masked_fill(tie, 1.0)
         along_c = (cu / r).masked_fill(tie, 0.0)
         along_u = ((1 - (cc - uu) / r) / 2).masked_fill(tie, 1.0)
         shared = along_c * c + along_u * u
-        kept = _dot(shared, shared).sqrt() / uu.sqrt().clamp(min=1e-300)
+        kept = dot(shared, shared).sqrt() / uu.sqrt().clamp(min=1e-300)
         # scale * c + (1 - scale) * shared, as a sum of estimates: nothing cancels where alpha_t is small
         rest = (1 - along_c - along_u) / alpha * x
         shared = along_c * pos + along_u * neg + rest
@@ -91,8 +92,3 @@ class Tangential(Limited):
 
     def _guided(self, step: Step) -> bool:
         return self.scale != 1 and self.active(step)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product per image, shaped to broadcast over it."""
-    return (a * b).flatten(1).sum(dim=1).view(-1, *(1,) * (a.dim() - 1))
