@@ -147,7 +147,9 @@ class Brightness(Judge):
     def __init__(self) -> None:
         super().__init__(None, None)
 
-    def logits(self, images: torch.Tensor, labels: Sequence[str], grad: bool = False) -> torch.Tensor:
+    def logits(
+        self, images: torch.Tensor, labels: Sequence[str], grad: bool = False, softplus: float | None = None
+    ) -> torch.Tensor:
         with torch.set_grad_enabled(grad):
             brightness = images.mean((1, 3))
             return torch.stack([brightness[:, i::2].mean(1) * (3 + i) for i in range(len(labels))], 1)

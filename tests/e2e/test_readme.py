@@ -198,7 +198,7 @@ def test_settings_exist_and_have_these_defaults() -> None:
     assert len(rows) > 3
     for name, shown in rows:
         default = Settings.model_fields[name.lower()].default
-        assert default is None or shown in (f"`{default}`", "the built-in models"), name
+        assert default in (None, "") or shown in (f"`{default}`", "the built-in models"), name
 
 
 def test_make_targets_exist() -> None:

@@ -118,7 +118,7 @@ def test_a_picture_and_its_latents_are_the_same() -> None:
 def test_what_cannot_be_inverted_is_refused() -> None:
     toy = Toy()
     picture = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(ValueError, match=r"'dpmpp_2m' cannot be run backwards; use one of: ddim, euler"):
+    with pytest.raises(ValueError, match=r"'dpmpp_2m' cannot be run backwards; use one of: ddim"):
         invert(toy, picture, "high", sampler="dpmpp_2m")
     with pytest.raises(ValueError, match=r"'apg' remembers earlier steps"):
         edit(toy, picture, "high", "low", guidance=APG())

@@ -35,6 +35,7 @@ const PAUSE_MS = 400;
 const draft = signal(null);
 const errors = signal([]);
 const estimate = signal(null);
+const refusals = signal(0);
 let timer;
 
 const change = (changes) => {
@@ -80,6 +81,7 @@ async function begin() {
 }
 
 async function run(spec) {
+  clearTimeout(timer);
   errors.value = [];
   try {
     const { id } = await post("/v1/comparisons", spec);
@@ -87,7 +89,7 @@ async function run(spec) {
   } catch (problem) {
     errors.value = problem.errors.length ? problem.errors : [{ pointer: "", detail: problem.message }];
     announce(`Not started: ${problem.message}`);
-    requestAnimationFrame(() => document.getElementById("summary")?.focus());
+    refusals.value += 1;
   }
 }
 
@@ -98,6 +100,10 @@ export default function Compose() {
     begin().catch((problem) => fail(problem));
     return () => clearTimeout(timer);
   }, []);
+  // After the summary is drawn, or there is nothing to focus.
+  useEffect(() => {
+    if (refusals.value) document.getElementById("summary")?.focus();
+  }, [refusals.value]);
   useKeys({ r: ["Run the comparison", () => draft.value && run(asked())] });
   return html`<div class="stack">
     <section class="card hero" aria-labelledby="hero">

@@ -14,11 +14,14 @@ const problem = signal(null);
 
 export function Calibration({ live }) {
   const { id, arms } = live.found.value;
-  const made = live.counts.value.succeeded ?? 0;
+  const made = live.open.value ? 0 : live.counts.value.succeeded;
   const of = query("of", "saturation");
   useEffect(() => {
+    let wanted = true;
     told.value = problem.value = null;
-    if (made && swept(arms)) get(`${comparison(id)}/calibration?of=${encodeURIComponent(of)}`).then((answer) => (told.value = answer)).catch((error) => (problem.value = error));
+    const keep = (place) => (value) => wanted && (place.value = value);
+    if (made && swept(arms)) get(`${comparison(id)}/calibration?of=${encodeURIComponent(of)}`).then(keep(told), keep(problem));
+    return () => (wanted = false);
   }, [id, made, of]);
   return html`<div class="stack">
     ${swept(arms) && html`<${Curve} live=${live} />`}
@@ -36,7 +39,7 @@ function Curve({ live }) {
   const found = live.found.value;
   const curve = told.value;
   if (problem.value) return html`<p class="note">${problem.value.message}</p>`;
-  if (!curve) return html`<p class="quiet">The curve comes when pictures of every arm are made.</p>`;
+  if (!curve) return html`<p class="quiet">The curve comes when all pictures are made.</p>`;
   const { points, target, mean, matched, of, choices } = curve;
   const method = found.arms[points[0].arm].guidance.method;
   const [low, high] = [points[0].scale, points.at(-1).scale];
