@@ -13,6 +13,7 @@ from app.batch.client import BatchClient
 from app.batch.results import RESULTS, BatchError
 from app.batch.rows import read_jsonl
 from app.batch.saving import from_server
+from app.batch.table import write_table
 from app.console import Catalogue, Classes, DataDir, Redis, fail, guidance_of, read_settings
 
 batch = typer.Typer(help="Large offline work, straight through the queue.", no_args_is_help=True)
@@ -89,6 +90,15 @@ def run(
             f"stopped; the same command goes on, `lodestar batch cancel {out}` clears the queue", err=True
         )
     raise typer.Exit(0 if tally.good else 130 if tally.stopped else 1)
+
+
+@batch.command()
+def parquet(out: OutOf) -> None:
+    """Write results.parquet beside results.jsonl, a row per picture with its metrics."""
+    try:
+        typer.echo(write_table(out))
+    except BatchError as error:
+        fail(str(error))
 
 
 @batch.command()
