@@ -272,9 +272,10 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
     for answer in answers:
         if isinstance(answer, QueueFull):
             raise answer
-    for cell in due:
-        if cell.record is not None:
-            await lodestar.queue.retry(cell.place.job_id, lodestar.limits(pixel_steps(cell.record.resolved)))
+    again = [cell.record for cell in due if cell.record is not None]
+    await asyncio.gather(
+        *(lodestar.queue.retry(one.id, lodestar.limits(pixel_steps(one.resolved))) for one in again)
+    )
 
 
 def _jobs(lodestar: Service, found: Comparison, places: Sequence[Place]) -> list[NewJob]:
