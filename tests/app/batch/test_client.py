@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.batch import BadRow, BatchClient, BatchError
-from app.jobs import JobRecord, JobSpec, Resolved
+from app.jobs import JobRecord, JobResult, JobSpec, Nfe, Resolved, Timings
 from app.queue.base import JobQueue, NewJob
 from app.settings import Settings
 from app.storage.png import read_png
@@ -163,6 +164,44 @@ async def test_what_it_holds_does_not_grow_with_the_batch(
     assert max(held) <= bound
     assert max(alive) <= 8 * bound  # in flight here, and in the hands of the worker
     assert await open_jobs(queue) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+async def test_a_hundred_thousand_prompts_do_not_grow_memory(
+    settings: Settings, queue: JobQueue, tmp_path: Path
+) -> None:
+    count, ended = 100_000, asyncio.Event()
+    resident: list[int] = []
+
+    def rows() -> Iterator[str]:
+        for number in range(count):
+            if number % 10_000 == 0:
+                gc.collect()
+                resident.append(_resident_bytes())
+            yield f"prompt {number}"
+        resident.append(_resident_bytes())
+
+    async def hands() -> None:
+        nothing = JobResult(images=[], nfe=Nfe(model=4), timings=Timings(), metrics={})
+        while not ended.is_set():
+            claims = await queue.claim("hands", ["toy"], 256, wait_s=0.05)
+            await asyncio.gather(*(queue.finish("hands", claim.id, nothing) for claim in claims))
+
+    working = asyncio.create_task(hands())
+    try:
+        tally = await BatchClient(settings).arun(rows(), tmp_path / "out")
+    finally:
+        ended.set()
+        await working
+    assert tally.succeeded == count
+    print([round(size / 1e6, 1) for size in resident], "MB")
+    assert max(resident) - resident[1] < 10e6  # the first rows fill pools and caches
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _alive() -> int:
