@@ -109,6 +109,7 @@ async def claimed(queue: RedisQueue) -> list[Claim]:
 async def whole_life(queue: RedisQueue, job_id: str) -> None:
     """Everything that touches other commands than the rest: scripts, lists, events, short-lived bytes."""
     events = queue.listen(job_id)
+    assert await queue.get(job_id) is None  # from here on the subscription is there
     await queue.enqueue(new_job(job_id, tags=["t"], idempotency_key=job_id))
     assert await queue.get(job_id)
     assert (await anext(events)).type == "queued"
