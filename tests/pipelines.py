@@ -63,23 +63,27 @@ def kl(channels: int = 4, **config: Any) -> Any:
     )
 
 
+def unet(text_width: int, **config: Any) -> Any:
+    return diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        **config,
+    )
+
+
 def lcm() -> Any:
     """Stable Diffusion with its guidance scale built in."""
     return diffusers.LatentConsistencyModelPipeline(
         vae=kl(),
         text_encoder=clip(),
         tokenizer=clip_tokenizer(),
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=32,
-            attention_head_dim=4,
-            norm_num_groups=8,
-            time_cond_proj_dim=16,
-        ),
+        unet=unet(32, time_cond_proj_dim=16),
         scheduler=diffusers.LCMScheduler(**BETAS),
         safety_checker=None,
         feature_extractor=None,
@@ -94,15 +98,8 @@ def sdxl() -> Any:
         text_encoder_2=clip(projection=24),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=64,
-            attention_head_dim=4,
-            norm_num_groups=8,
+        unet=unet(
+            64,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=24 + 6 * 8,

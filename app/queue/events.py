@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
@@ -84,7 +85,8 @@ class Events:
     def listen(self, *job_ids: str) -> Listener:
         """Listen to these jobs. The subscriptions are under way; `settled` waits for one."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="events")
+            # A context of its own: it serves all, and must not log as the first listener's request.
+            self._task = asyncio.create_task(self._run(), name="events", context=Context())
         listener = Listener(len(job_ids), self._changed.set)
         for job_id in job_ids:
             self._rooms.setdefault(job_id, Room()).listeners.add(listener)
