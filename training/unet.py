@@ -115,7 +115,11 @@ class Live:
         return self.coder.encode(picture).latents.float(), index, colour
 
 
-def load_vae(runs: Path, device: str) -> AutoencoderTiny:
+def load_vae(runs: Path, device: str, start: Path | None = None) -> AutoencoderTiny:
+    """The autoencoder that was trained in `runs`; where none was, the one of the folder `start`."""
+    if start and not (runs / "vae.pt").exists():
+        coder = AutoencoderTiny.from_pretrained(start / "vae", torch_dtype=torch.float32).to(device)
+        return coder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
     state = torch.load(runs / "vae.pt", map_location=device, weights_only=True)
     coder = vae.build(state["config"]).to(device)
     coder.load_state_dict(state["average"])
@@ -127,18 +131,18 @@ def main() -> None:
     args, config = settings.parse(__doc__, settings.START)
     own, device, seed = config["unet"], args.device, config["seed"]
     torch.manual_seed(seed)
-    fast = device.startswith("cuda")
     pictures = settings.pictures(args, device)
     tokenizer = CLIPTokenizer.from_pretrained((args.start or args.runs) / "tokenizer")
     table = text.TokenTable(pictures.rows, tokenizer, seed, own["captions"]).to(device)
-    coder = load_vae(args.runs, device)
+    coder = load_vae(args.runs, device, args.start)
     source = Backgrounds(pictures.pixels, config["data"], seed, pictures.flips)
     common = set(own["common"])
     source.weights += (own["common_weight"] - 1) * torch.tensor(
         [float(row["name"] in common) for row in pictures.rows], device=device
     )
     data: Bank | Live
-    data = Live(coder, source) if fast else Bank.open(args.runs / "bank.pt", coder, source, own["bank"], seed)
+    live = device.startswith("cuda")
+    data = Live(coder, source) if live else Bank.open(args.runs / "bank.pt", coder, source, own["bank"], seed)
     latents, _, _ = data.next(2)
     model = Denoiser(
         build(own, latents.shape[1], latents.shape[2], config["text"]["width"]),
@@ -157,7 +161,7 @@ def main() -> None:
     step = kept.step
     clock = Clock(own["minutes"] * 60, kept.spent_s)
     alphas_bar = scheduler(own).alphas_cumprod.to(device)
-    forward = torch.compile(model) if fast else model
+    forward = torch.compile(model) if own["mixed"] else model
     generator = torch.Generator(device).manual_seed(seed + step)
     losses: list[Tensor] = []
     log = (args.runs / "unet.csv").open("a", buffering=1)
@@ -175,7 +179,7 @@ def main() -> None:
         alpha_bar = alphas_bar[timestep][:, None, None, None]
         eps = torch.empty_like(x0).normal_(generator=generator)
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=fast):
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=own["mixed"]):
             v = forward(alpha * x0 + sigma * eps, timestep, ids)
         loss = (v.float() - (alpha * eps - sigma * x0)).square().mean()
         optimiser.zero_grad(set_to_none=True)
