@@ -8,10 +8,10 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.api.comparisons import Found, cells_of
-from app.api.deps import Lodestar
+from app.api.deps import Index, Lodestar, digits
 from app.api.errors import Problem
 from app.comparison.ballots import draw
 from app.comparison.results import Results, results
@@ -21,6 +21,7 @@ from app.storage.png import bare_png
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
+Side = Annotated[int, Field(ge=1, le=2), BeforeValidator(digits)]
 PNG: dict[int | str, Any] = {200: {"content": {"image/png": {}}}}
 
 
@@ -96,9 +97,7 @@ async def create_ballot(voter: Voter, lodestar: Lodestar, request: Request, foun
 
 
 @router.get("/{id}/ballots/{ticket}/{side}.png", response_class=Response, responses=PNG)
-async def get_ballot_image(
-    lodestar: Lodestar, found: Found, shown: Shown, side: Annotated[int, Path(ge=1, le=2)]
-) -> Response:
+async def get_ballot_image(lodestar: Lodestar, found: Found, shown: Shown, side: Side) -> Response:
     """Picture 1 (left) or 2 (right) of a ballot, without the request that made it."""
     arm = shown.left if side == 1 else shown.right
     at = (shown.prompt, shown.seed, arm)
@@ -143,7 +142,7 @@ async def get_results(
     found: Found,
     voter: Annotated[str | None, Query(max_length=64, description="this voter's votes alone")] = None,
     question: Annotated[str | None, Query(max_length=200, description="votes on this question alone")] = None,
-    prompt: Annotated[int | None, Query(ge=0, description="votes on this prompt alone, by index")] = None,
+    prompt: Annotated[Index | None, Query(description="votes on this prompt alone, by index")] = None,
 ) -> Results:
     """Means, paired differences with intervals, cost, and what the votes say."""
     votes = [

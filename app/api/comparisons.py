@@ -20,7 +20,7 @@ from app.api.comparison_answers import (
     summary,
     whole,
 )
-from app.api.deps import Index, Lodestar, Service, pixel_steps
+from app.api.deps import Index, Limit, Lodestar, Service, pixel_steps
 from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
 from app.comparison.cells import Cell
@@ -122,7 +122,7 @@ async def estimate_comparison(spec: ComparisonSpec, lodestar: Lodestar) -> Estim
 async def list_comparisons(
     lodestar: Lodestar,
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
     after: Annotated[str | None, Query(max_length=64, description="the last id of the page before")] = None,
     search: Annotated[str, Query(max_length=200, description="in title, prompts, model and methods")] = "",
 ) -> ComparisonList:

@@ -193,13 +193,24 @@ def idempotency_key(key: str) -> str:
 
 
 def digits(value: object) -> object:
-    """An index in a query, as openapi.json has it: not also ` 1`, `+1` or `1_0`, which Python reads."""
-    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
-        raise ValueError(f"must be an index, 0 or more, and {value!r} is none")
+    """A whole number in an address, as openapi.json has it: not also ` 1`, `+1` or `1_0`, as Python reads."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,9}", value):
+        raise ValueError(f"must be a whole number in digits, and {value!r} is none")
     return value
 
 
-Index = Annotated[int, BeforeValidator(digits), Field(ge=0, lt=10**9)]
+def decimal(value: object) -> object:
+    """A number likewise."""
+    if isinstance(value, str) and not re.fullmatch(
+        r"-?[0-9]{1,9}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", value
+    ):
+        raise ValueError(f"must be a number like 20 or 2.5, and {value!r} is none")
+    return value
+
+
+Index = Annotated[int, Field(ge=0, lt=10**9), BeforeValidator(digits)]
+Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(digits)]
+Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S), BeforeValidator(decimal)]
 PreferWait = Annotated[
     float,
     BeforeValidator(prefer_wait, json_schema_input_type=str),

@@ -6,13 +6,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
+from pydantic import BeforeValidator, Field
 
 from app.api.catalogue import Listed
-from app.api.deps import Lodestar, OpenLodestar
+from app.api.deps import Lodestar, OpenLodestar, digits
 from app.api.errors import Problem
 
 router = APIRouter(tags=["fleet"])
+
+Most = Annotated[int, Field(ge=1, le=1000), BeforeValidator(digits)]
 
 
 @router.get("/v1/queue")
@@ -23,7 +26,7 @@ async def get_queue(lodestar: Lodestar) -> dict[str, Any]:
 
 
 @router.get("/v1/queue/dead")
-async def list_dead(lodestar: Lodestar, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Listed:
+async def list_dead(lodestar: Lodestar, limit: Most = 100) -> Listed:
     """The jobs that failed for good, the latest first, with every failed attempt; `retry` takes one out."""
     letters = await lodestar.queue.dead_letters(limit)
     records = await lodestar.queue.get_many([letter.id for letter in letters])

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from app.api.deps import Job, Lodestar, Service
+from app.api.deps import Index, Job, Lodestar, Service
 from app.api.errors import Problem
 from app.api.submission import picture
 from app.jobs import TERMINAL, JobRecord
@@ -22,7 +22,7 @@ MEDIA_TYPES: dict[str, Format] = {"image/png": "png", "image/jpeg": "jpeg", "ima
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 PNG: dict[int | str, Any] = {200: {"content": {"image/png": BYTES}}}
 PICTURE: dict[int | str, Any] = {200: {"content": dict.fromkeys(MEDIA_TYPES, BYTES)}}
-Index = Annotated[int, Path(ge=0, description="the picture's index in `images`")]
+Which = Annotated[Index, Path(description="the picture's index in `images`")]
 
 
 @router.get(
@@ -33,7 +33,7 @@ Index = Annotated[int, Path(ge=0, description="the picture's index in `images`")
 async def get_image(
     lodestar: Lodestar,
     job: Job,
-    k: Index,
+    k: Which,
     format: Annotated[Format | None, Query(description="wins over Accept")] = None,
     accept: Annotated[str, Header()] = "*/*",
     if_none_match: Annotated[str | None, Header()] = None,
@@ -60,10 +60,8 @@ async def get_image(
 async def get_preview(
     lodestar: Lodestar,
     job: Job,
-    k: Index,
-    step: Annotated[
-        int | None, Query(ge=0, description="after this step; the latest of a running job")
-    ] = None,
+    k: Which,
+    step: Annotated[Index | None, Query(description="after this step; the latest of a running job")] = None,
 ) -> Response:
     """A preview of a picture while it was made: after a step, kept like the picture, or the latest one."""
     if step is None:

@@ -10,7 +10,7 @@ from ulid import ULID
 
 from app.api.answers import JobAnswer, JobList, job_answer, job_url
 from app.api.catalogue import Listed
-from app.api.deps import MAX_WAIT_S, IdempotencyKey, Job, JobId, Lodestar, PreferWait, Service, pixel_steps
+from app.api.deps import IdempotencyKey, Job, JobId, Limit, Lodestar, PreferWait, Service, Wait, pixel_steps
 from app.api.errors import Problem, not_found
 from app.api.submission import submit, until_ended
 from app.jobs import RUNNING, TERMINAL, JobRecord, JobSpec, JobStatus
@@ -62,7 +62,7 @@ async def list_jobs(
     request: Request,
     status: Annotated[list[JobStatus] | None, Query()] = None,
     tag: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
     after: Annotated[str | None, Query(max_length=64, description="the last id of the page before")] = None,
     order: Literal["asc", "desc"] = "desc",
     batch_id: Annotated[str | None, Query(max_length=64, description="the jobs of a batch")] = None,
@@ -98,7 +98,7 @@ async def get_job(
     lodestar: Lodestar,
     request: Request,
     record: Job,
-    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="seconds to wait for the end")] = 0,
+    wait: Annotated[Wait, Query(description="seconds to wait for the end")] = 0,
 ) -> JobAnswer:
     """A job as it is now, or, with `wait`, as soon as it has ended."""
     return await _answer(lodestar, request, await until_ended(lodestar, record, wait))

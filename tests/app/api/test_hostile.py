@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -120,6 +121,28 @@ async def test_headers(api: httpx.AsyncClient, headers: dict[str, str]) -> None:
     answer = await api.post("/v1/jobs", content=json.dumps(APPLE), headers=raw)
     assert answer.status_code in (400, 415, 422) or "charset" in str(headers)
     assert answer.status_code < 500
+
+
+@pytest.mark.parametrize(
+    "number", ["1_0", " 1", "+1", "1 ", "0x1", "\u0661", "NaN", "inf", "", "9" * 30, "1__0"]
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/jobs?limit=",
+        f"/v1/jobs/{ULID}?wait=",
+        "/v1/comparisons?limit=",
+        "/v1/queue/dead?limit=",
+        f"/v1/jobs/{ULID}/images/0/preview?step=",
+    ],
+)
+async def test_numbers_in_addresses_are_digits(api: httpx.AsyncClient, path: str, number: str) -> None:
+    await api.put(f"/v1/jobs/{ULID}", json=APPLE)
+    name, _, _ = path.partition("=")
+    answer = await api.get(f"{path}{quote(number)}")
+    assert answer.status_code == 422, answer.text
+    (wrong,) = answer.json()["errors"]
+    assert wrong["pointer"] == f"/{name.partition('?')[2]}"
 
 
 async def test_a_job_id_that_is_none_says_what_one_looks_like(api: httpx.AsyncClient) -> None:
