@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from app.jobs import Resolved
-from guidance.base import Guidance, Level, Limited, Step
+from guidance.asks import Level, Step
+from guidance.base import Guidance
+from guidance.limited import Limited
 from samplers.cards import CARDS
 
 MEMORY = 20

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from benchmarks import networks, pairing
 from guidance.apg import APG
-from guidance.base import Conditions, Guidance
+from guidance.asks import Conditions
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.none import NoGuidance

@@ -24,7 +24,7 @@ from torch import Tensor
 from guidance import Guidance
 from guidance.adaptive import Adaptive
 from guidance.apg import APG
-from guidance.base import Classify, Conditions, Decode, Denoise, Level
+from guidance.asks import Classify, Conditions, Decode, Denoise, Level
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier

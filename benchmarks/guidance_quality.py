@@ -30,7 +30,7 @@ from app.commands.guidance import PROMPTS
 from benchmarks.quality_report import Made, Seen, report
 from guidance import REGISTRY, Guidance
 from guidance.adaptive import Adaptive
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.linear import Coefficients
 from samplers import load
 from samplers.driver import drive

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.models.base import Encoded
 from samplers.models.sd import StableDiffusion
 

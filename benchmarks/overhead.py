@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import networks, pairing
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.cfg import CFG
 from samplers.loop import run
 from samplers.noise import Noise

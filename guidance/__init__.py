@@ -16,16 +16,11 @@ from guidance.base import Guidance
 def _discover() -> dict[str, type[Guidance]]:
     found: dict[str, type[Guidance]] = {}
     for module in pkgutil.iter_modules(__path__):
-        if module.name == "base":
-            continue
-        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
-        for cls in members:
-            if (
-                isinstance(cls, type)
-                and issubclass(cls, Guidance)
-                and cls.__module__.endswith("." + module.name)
-            ):
-                found[cls.model_fields["method"].default] = cls
+        for cls in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(cls, type) and issubclass(cls, Guidance):
+                method = cls.model_fields["method"]
+                if not method.is_required():  # `Guidance` and what it is shared by have no name
+                    found[method.default] = cls
     return dict(sorted(found.items()))
 
 

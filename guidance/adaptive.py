@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from guidance.base import ADVANCED, Conditions, Denoise, Guidance, Guide, Needs, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import ADVANCED, Guidance, Needs, Trace
 from guidance.linear import Coefficients, History, guided_steps, is_estimated, predictions, problem_with
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 

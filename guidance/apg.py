@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import Needs, Trace
+from guidance.limited import Scaled
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Momentum:
     delta: Tensor | None = None
 
 
-class APG(Limited):
+class APG(Scaled):
     """Adaptive projected guidance, `denoised = pos + (scale - 1) * (orth + eta * par)`.
 
     `par` and `orth` are the parts of the difference `pos - neg` along and across `pos`, after the reverse
@@ -103,7 +104,7 @@ class APG(Limited):
         return Momentum()
 
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: Momentum) -> Guide:
-        if not self._guided(step):
+        if not self.guided(step):
             (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
             return Prediction(
                 pos, trace={"guidance_norm": 0.0, "effective_scale": 1.0, "parallel_share": 0.0}
@@ -132,12 +133,6 @@ class APG(Limited):
 
     def requires(self) -> Needs:
         return Needs(negative=self.scale != 1)
-
-    def nfe(self, steps: Sequence[Step]) -> int:
-        return len(steps) + sum(self._guided(step) for step in steps)
-
-    def _guided(self, step: Step) -> bool:
-        return self.scale != 1 and self.active(step)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

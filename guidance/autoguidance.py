@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import Needs, Trace
+from guidance.limited import Scaled
 from guidance.sources import Compared, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Autoguidance(Limited):
+class Autoguidance(Scaled):
     """Autoguidance, `denoised = weak + scale * (pos - weak)`.
 
     `weak` is the estimate of a smaller or less trained model for the same condition. At scale 1 and outside
@@ -54,7 +55,7 @@ class Autoguidance(Limited):
 
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: None) -> Guide:
         (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
-        if not self._guided(step):
+        if not self.guided(step):
             return Prediction(pos, trace={"guidance_norm": 0.0})
         (weak,) = yield Denoise(x_t, step.now, (cond.positive,), network="weak")
         delta = pos - weak
@@ -63,9 +64,3 @@ class Autoguidance(Limited):
 
     def requires(self) -> Needs:
         return Needs(weak=self.scale != 1)
-
-    def nfe(self, steps: Sequence[Step]) -> int:
-        return len(steps) + sum(self._guided(step) for step in steps)
-
-    def _guided(self, step: Step) -> bool:
-        return self.scale != 1 and self.active(step)

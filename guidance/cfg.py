@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import ADVANCED, Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import ADVANCED, Needs, Trace
+from guidance.limited import Scaled
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def clip_dynamically(denoised: Tensor, percentile: float, ceiling: float) -> Ten
     return denoised.clamp(-limit, limit) / limit
 
 
-class CFG(Limited):
+class CFG(Scaled):
     """Classifier-free guidance, `denoised = neg + scale * (pos - neg)`.
 
     Then, if asked for: `rescale` mixes in the guided prediction brought back to the spread of `pos`, and
@@ -98,7 +99,7 @@ class CFG(Limited):
     )
 
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: None) -> Guide:
-        if self._guided(step):
+        if self.guided(step):
             pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
             delta = pos - neg
             denoised, norm = neg + self.scale * delta, delta.flatten(1).norm(dim=1)
@@ -114,9 +115,3 @@ class CFG(Limited):
 
     def requires(self) -> Needs:
         return Needs(negative=self.scale != 1, pixels=self.threshold_percentile > 0)
-
-    def nfe(self, steps: Sequence[Step]) -> int:
-        return len(steps) + sum(self._guided(step) for step in steps)
-
-    def _guided(self, step: Step) -> bool:
-        return self.scale != 1 and self.active(step)

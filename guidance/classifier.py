@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import (
-    ADVANCED,
-    Ask,
-    Classify,
-    Cond,
-    Conditions,
-    Decode,
-    Denoise,
-    Guide,
-    Limited,
-    Needs,
-    Prediction,
-    Step,
-    Trace,
-)
+from guidance.asks import Ask, Classify, Cond, Conditions, Decode, Denoise, Guide, Prediction, Step
+from guidance.base import ADVANCED, Needs, Trace
+from guidance.limited import Limited
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:

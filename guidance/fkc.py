@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from guidance.base import (
-    ADVANCED,
-    Ask,
-    Conditions,
-    Denoise,
-    Guidance,
-    Guide,
-    Needs,
-    Population,
-    Prediction,
-    Step,
-    Trace,
-)
+from guidance.asks import Ask, Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import ADVANCED, Guidance, Needs, Population, Trace
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:

@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from guidance.base import (
-    Ask,
-    Classify,
-    Cond,
-    Conditions,
-    Decode,
-    Denoise,
-    Guide,
-    Limited,
-    Needs,
-    Network,
-    Prediction,
-    Step,
-    Trace,
-)
+from guidance.asks import Ask, Classify, Cond, Conditions, Decode, Denoise, Guide, Network, Prediction, Step
+from guidance.base import Needs, Trace
+from guidance.limited import Limited
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:

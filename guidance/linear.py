@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Strict
 
-from guidance.base import Ask, Conditions, Denoise, Level, Step
+from guidance.asks import Ask, Conditions, Denoise, Level, Step
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from guidance.base import Conditions, Denoise, Guidance, Guide, Prediction, Step
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import Guidance
 from guidance.sources import Compared, Fidelity, Paper
 
 if TYPE_CHECKING:

@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from guidance.base import (
-    ADVANCED,
-    Conditions,
-    Decode,
-    Denoise,
-    Guidance,
-    Guide,
-    Needs,
-    Perceive,
-    Prediction,
-    Step,
-    Trace,
-)
+from guidance.asks import Conditions, Decode, Denoise, Guide, Perceive, Prediction, Step
+from guidance.base import ADVANCED, Guidance, Needs, Trace
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.none import NoGuidance

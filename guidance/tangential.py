@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from guidance.apg import dot
-from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import Needs, Trace
+from guidance.limited import Scaled
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Tangential(Limited):
+class Tangential(Scaled):
     """Tangential damping CFG, `eps = u + scale * (eps_pos - u)`, `denoised = (x_t - sigma_t eps) / alpha_t`.
 
     `u = (eps_neg . v) v`, with v the first right singular vector of the two rows (eps_pos, eps_neg). For two
@@ -62,7 +63,7 @@ class Tangential(Limited):
     scale: float = Field(7.5, ge=0, le=100, description="w; 1 is the conditional prediction alone")
 
     def guide(self, x_t: Tensor, step: Step, cond: Conditions, state: None) -> Guide:
-        if not self._guided(step):
+        if not self.guided(step):
             (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
             return Prediction(pos, trace={"kept": 1.0})
         pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
@@ -86,9 +87,3 @@ class Tangential(Limited):
 
     def requires(self) -> Needs:
         return Needs(negative=self.scale != 1)
-
-    def nfe(self, steps: Sequence[Step]) -> int:
-        return len(steps) + sum(self._guided(step) for step in steps)
-
-    def _guided(self, step: Step) -> bool:
-        return self.scale != 1 and self.active(step)

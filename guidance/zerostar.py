@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from guidance.base import Conditions, Denoise, Guide, Limited, Needs, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Prediction, Step
+from guidance.base import Needs, Trace
+from guidance.limited import Scaled
 from guidance.sources import Compared, Deviation, Fidelity, Paper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class ZeroStar(Limited):
+class ZeroStar(Scaled):
     """CFG-Zero*, on velocities `v = s* v_neg + scale * (v_pos - s* v_neg)`, `denoised = x - t v`.
 
     `s* = <v_pos, v_neg> / ||v_neg||^2` per image. In the first `zero_steps` steps v = 0, and the network is
@@ -66,7 +68,7 @@ class ZeroStar(Limited):
         x, t = x_t / width, step.now.sigma / width
         if step.index < self.zero_steps:
             return Prediction(x, trace={"s_star": 0.0})
-        if not self._guided(step):
+        if not self.guided(step):
             (pos,) = yield Denoise(x_t, step.now, (cond.positive,))
             return Prediction(pos, trace={"s_star": 1.0})
         pos, neg = yield Denoise(x_t, step.now, (cond.positive, cond.negative))
@@ -82,7 +84,4 @@ class ZeroStar(Limited):
 
     def nfe(self, steps: Sequence[Step]) -> int:
         evaluated = [step for step in steps if step.index >= self.zero_steps]
-        return len(evaluated) + sum(self._guided(step) for step in evaluated)
-
-    def _guided(self, step: Step) -> bool:
-        return self.scale != 1 and self.active(step)
+        return super().nfe(evaluated)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.base import Ask, Classify, Cond, Decode, Denoise, Encode, Level, Perceive
+from guidance.asks import Ask, Classify, Cond, Decode, Denoise, Encode, Level, Perceive
 from samplers.models.base import Model
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidance import REGISTRY
-from guidance.base import Ask, Conditions, Guidance
+from guidance.asks import Ask, Conditions
+from guidance.base import Guidance
 from guidance.qr.request import Qr
 from guidance.srpg import SRPG
 from samplers.answer import Nfe, answer

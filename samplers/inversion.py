@@ -21,7 +21,8 @@ from dataclasses import replace
 from PIL import Image
 from torch import Tensor
 
-from guidance.base import Conditions, Guidance, Level
+from guidance.asks import Conditions, Level
+from guidance.base import Guidance
 from guidance.cfgpp import CFGPP
 from samplers.cards import CARDS, inversion_problems, problems
 from samplers.driver import Sampled, drive, pictures

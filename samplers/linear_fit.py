@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidance.adaptive import Adaptive
-from guidance.base import Conditions, Denoise, Guidance
+from guidance.asks import Conditions, Denoise
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.linear import Coefficients, fit, guided_steps, is_estimated, noise_of
 from samplers.cards import CARDS, problems

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.base import Ask, Conditions, Guidance, Prediction, Step
+from guidance.asks import Ask, Conditions, Prediction, Step
+from guidance.base import Guidance
 from guidance.qr.scanning import Target
 from samplers import resample
 from samplers.img2img import Start

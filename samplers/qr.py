@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from guidance.base import Conditions, Control, Decode, Encode, Level, Step
+from guidance.asks import Conditions, Control, Decode, Encode, Level, Step
 from guidance.qr import qart, scanning
 from guidance.qr.request import TRIES, Qr
 from guidance.qr.scanning import Target

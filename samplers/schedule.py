@@ -15,7 +15,7 @@ from typing import Any
 import diffusers
 import numpy as np
 
-from guidance.base import Level
+from guidance.asks import Level
 from samplers.cards import Family
 
 Spans = Sequence[tuple[Level, Level]]

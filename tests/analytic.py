@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guidance.base import Ask, Classify, Cond, Conditions, Denoise, Guidance, Level, Network, Prediction, Step
+from guidance.asks import Ask, Classify, Cond, Conditions, Denoise, Level, Network, Prediction, Step
+from guidance.base import Guidance
 from guidance.qr.scanning import Target
 from guidance.qr.symbol import Symbol
 from samplers.answer import answer_one

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from app.jobs import Resolved
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.srpg import SRPG
 from samplers.img2img import Start, start_from
 from samplers.inversion import edit_run, upward

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.answer import answer_one, pack, unpack
 from samplers.loop import Final
 from samplers.models.base import Model

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from guidance.base import Denoise, Network
+from guidance.asks import Denoise, Network
 from samplers.answer import Packed
 from samplers.models.base import Model
 from workers import meters

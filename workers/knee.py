@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from guidance.base import Denoise
+from guidance.asks import Denoise
 from samplers.models.base import Model
 
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32)

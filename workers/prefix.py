@@ -14,7 +14,7 @@ from weakref import WeakSet, WeakValueDictionary
 import torch
 from torch import Tensor
 
-from guidance.base import Cond, Denoise, Level, Network
+from guidance.asks import Cond, Denoise, Level, Network
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from guidance.base import Ask, Cond, Denoise
+from guidance.asks import Ask, Cond, Denoise
 from samplers.answer import Nfe, kind, rows
 from samplers.loop import Final, Run
 from workers.prefix import Question

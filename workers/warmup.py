@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.catalogue import ModelCard
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.cfg import CFG
 from samplers.loop import Run, batch, run
 from samplers.models.base import Model

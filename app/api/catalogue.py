@@ -14,7 +14,7 @@ from app.api.errors import Problem
 from app.catalogue import Catalogue, ModelCard
 from app.scores import METRIC_CARDS
 from guidance import REGISTRY, Guidance
-from guidance.base import Level, Step
+from guidance.asks import Level, Step
 from samplers.cards import CARDS, Family, problems
 
 LOADING = {"source", "revision", "device", "scheduler", "without", "loras", "options"}

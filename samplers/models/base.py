@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from guidance.base import Cond, Level, Network
+from guidance.asks import Cond, Level, Network
 from samplers.cards import Family
 
 if TYPE_CHECKING:

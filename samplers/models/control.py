@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.models.base import Encoded
 from samplers.models.parts import diffusers, load_clip, load_network, transformers
 from samplers.models.perceptor import Perceptor

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from guidance.base import Cond, Level, Network
+from guidance.asks import Cond, Level, Network
 from samplers.models.pipeline import Embedded, PipelineModel
 
 

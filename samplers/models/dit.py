@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.architectures import Labels
 from samplers.models.pipeline import Embedded, PipelineModel
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from guidance.base import Cond, Level, Network
+from guidance.asks import Cond, Level, Network
 from samplers.architectures import architecture, patch_of
 from samplers.cards import Family
 from samplers.models.autoencoder import Autoencoder, Pixels

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.models.control import ControlledModel, residuals
 from samplers.models.pipeline import Embedded
 from samplers.models.text import pieces

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.models.pipeline import Embedded, PipelineModel, stacked
 from samplers.models.text import overflow
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.models.control import ControlledModel, residuals
 from samplers.models.pipeline import Embedded, stacked
 from samplers.models.text import pieces

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from guidance.base import Cond, Level, Network
+from guidance.asks import Cond, Level, Network
 from samplers.cards import Family
 from samplers.models.base import Encoded
 

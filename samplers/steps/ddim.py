@@ -6,7 +6,7 @@ their levels alone. Source: arXiv 2010.02502, eq. 12 with sigma = 0; diffusers 0
 
 from __future__ import annotations
 
-from guidance.base import Level
+from guidance.asks import Level
 from samplers.schedule import Schedule
 from samplers.steps.row import Row
 

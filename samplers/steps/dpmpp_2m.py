@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from guidance.base import Level
+from guidance.asks import Level
 from samplers.schedule import Schedule
 from samplers.steps.ddim import first_order
 from samplers.steps.row import Row

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from guidance.base import Level, Step
+from guidance.asks import Level, Step
 
 
 @dataclass(frozen=True, slots=True)

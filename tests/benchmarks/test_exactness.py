@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import exactness
-from guidance.base import Level
+from guidance.asks import Level
 from tests.golden.arrays import load
 
 

@@ -33,7 +33,7 @@ from app.settings import Settings
 from app.storage.base import job_prefix
 from app.storage.opening import open_storage
 from app.storage.png import encode_png
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.cfg import CFG
 from samplers.driver import drive
 from samplers.loop import batch, run

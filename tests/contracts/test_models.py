@@ -12,8 +12,9 @@ import torch
 
 from guidance import REGISTRY
 from guidance.apg import APG
+from guidance.asks import Conditions, Level
 from guidance.autoguidance import Autoguidance
-from guidance.base import Conditions, Guidance, Level
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from guidance.apg import APG
-from guidance.base import Conditions, Guidance
+from guidance.asks import Conditions
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers.cards import CARDS, Family, SamplerCard

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from guidance.apg import APG, Momentum
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.cfg import CFG
 from tests import analytic
 from tests.analytic import CONDITIONS, FAMILIES, Answerer, run, start, steps_of, vp_levels

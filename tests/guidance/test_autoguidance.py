@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from guidance.asks import Cond, Conditions, Denoise, Level, Step
 from guidance.autoguidance import Autoguidance
-from guidance.base import Cond, Conditions, Denoise, Level, Step
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers.loop import run as run_plan

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from guidance.base import Level, Prediction, Step
+from guidance.asks import Level, Prediction, Step
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP, equivalent_cfg_scale
 from guidance.none import NoGuidance

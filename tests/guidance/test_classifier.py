@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from guidance.base import Ask, Classify, Cond, Conditions, Decode, Denoise, Level, Step
+from guidance.asks import Ask, Classify, Cond, Conditions, Decode, Denoise, Level, Step
 from guidance.classifier import Classifier, Running
 from guidance.none import NoGuidance
 from samplers.cards import CARDS, problems

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from guidance import REGISTRY
 from guidance.adaptive import Adaptive
+from guidance.asks import Level, Prediction, Step
 from guidance.autoguidance import Autoguidance
-from guidance.base import Level, Prediction, Step
 from guidance.cfg import CFG, clip_dynamically
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier

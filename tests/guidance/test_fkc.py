@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from guidance.base import Conditions, Denoise, Level, Step
+from guidance.asks import Conditions, Denoise, Level, Step
 from guidance.cfg import CFG
 from guidance.fkc import FKC
 from samplers import resample

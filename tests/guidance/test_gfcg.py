@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from guidance.asks import Ask, Classify, Conditions, Denoise
 from guidance.autoguidance import Autoguidance
-from guidance.base import Ask, Classify, Conditions, Denoise
 from guidance.cfg import CFG
 from guidance.gfcg import GFCG
 from guidance.none import NoGuidance

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidance.base import Denoise, Level, Prediction, Step
+from guidance.asks import Denoise, Level, Prediction, Step
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.qr import scanning

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from guidance.base import Level, Step
+from guidance.asks import Level, Step
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from guidance.tangential import Tangential

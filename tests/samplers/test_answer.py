@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidance.base import Ask, Classify, Cond, Decode, Denoise, Level
+from guidance.asks import Ask, Classify, Cond, Decode, Denoise, Level
 from samplers.answer import Nfe, answer, answer_one, batches, pack, unpack
 from samplers.models.toy import Toy
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from app.catalogue import load_catalogue
-from guidance.base import Cond, Conditions, Level
+from guidance.asks import Cond, Conditions, Level
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample

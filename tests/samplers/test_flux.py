@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from guidance.base import Guidance, Level
+from guidance.asks import Level
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample

@@ -11,7 +11,7 @@ from torch import Tensor
 import samplers
 from guidance import Guidance
 from guidance.apg import APG
-from guidance.base import Conditions
+from guidance.asks import Conditions
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.none import NoGuidance

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidance.base import Conditions, Denoise, Guidance, Guide, Level, Population, Prediction, Step, Trace
+from guidance.asks import Conditions, Denoise, Guide, Level, Prediction, Step
+from guidance.base import Guidance, Population, Trace
 from samplers.loop import Final, Observed, advance, run
 from samplers.models.toy import Toy
 from samplers.steps import Plan, Row, compile_plan

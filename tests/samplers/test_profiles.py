@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from guidance.base import Level
+from guidance.asks import Level
 from guidance.cfg import CFG
 from samplers.driver import sample
 from samplers.models import load

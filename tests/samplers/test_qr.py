@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from guidance.base import Conditions, Control, Denoise, Level
+from guidance.asks import Conditions, Control, Denoise, Level
 from guidance.cfg import CFG
 from guidance.qr.request import Qr
 from guidance.qr.symbol import encode

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from guidance.base import Level
+from guidance.asks import Level
 from samplers.cards import Family
 from samplers.models.toy import SCHEDULERS
 from samplers.schedule import Schedule, schedule

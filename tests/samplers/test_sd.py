@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from guidance.base import Level
+from guidance.asks import Level
 from guidance.cfg import CFG
 from samplers import load, sample
 from samplers.models.sd import StableDiffusion

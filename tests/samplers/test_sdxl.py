@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from guidance.base import Conditions, Control, Level
+from guidance.asks import Conditions, Control, Level
 from guidance.cfg import CFG
 from guidance.none import NoGuidance
 from samplers import load, sample

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidance.base import Cond, Conditions, Denoise, Level
+from guidance.asks import Cond, Conditions, Denoise, Level
 from guidance.none import NoGuidance
 from samplers.cards import CARDS, Family
 from samplers.loop import run

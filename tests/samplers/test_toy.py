@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from guidance.base import Level
+from guidance.asks import Level
 from samplers import load
 from samplers.models.toy import Toy
 

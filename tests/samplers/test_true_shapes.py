@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from app.catalogue import ROOT, ModelCard, load_catalogue
-from guidance.base import Cond
+from guidance.asks import Cond
 from samplers.models import adapter
 from samplers.steps import compile_plan
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from guidance.apg import APG
-from guidance.base import Cond, Conditions, Decode, Denoise, Guidance, Guide, Level, Prediction, Step
+from guidance.asks import Cond, Conditions, Decode, Denoise, Guide, Level, Prediction, Step
+from guidance.base import Guidance
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.none import NoGuidance

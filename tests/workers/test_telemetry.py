@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import torch
 
-from guidance.base import Level, Step
+from guidance.asks import Level, Step
 from samplers.loop import Observed
 from workers.telemetry import Telemetry
 

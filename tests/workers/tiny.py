@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from guidance.base import Cond, Conditions, Guidance, Level, Network
+from guidance.asks import Cond, Conditions, Level, Network
+from guidance.base import Guidance
 from samplers.loop import Run, batch, run
 from samplers.models.base import Model
 from samplers.models.toy import Toy
