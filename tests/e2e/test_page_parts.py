@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from app.web import WEB
-from benchmarks.page import BATCH, GRID
+from benchmarks.page import TOLD, snapshot, steps
 from tests.e2e.browsing import CHROMIUM
 
 STATIC = WEB / "static"
@@ -116,9 +116,12 @@ async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
 @needs_browser
 async def test_a_batch_of_events_changes_its_cells_alone(page: Page) -> None:
     """What keeps a grid of 200 cells within its budget; `benchmarks.page` measures the milliseconds."""
-    await page.goto("/library")
-    await page.evaluate(GRID, [25, 2, 4])
+    await page.add_init_script(TOLD)
+    await page.route("**/v1/comparisons/grid", lambda route: route.fulfill(json=snapshot()))
+    await page.goto("/compare/grid")
+    await expect(page.locator("table.grid")).to_be_visible()
     touched = [0, 7, 8, 199]
     for step in (1, 2):
-        _, changed = await page.evaluate(BATCH, [step, touched])
-        assert changed == touched
+        told = await page.evaluate("(events) => tell(events)", steps(touched, step))
+        assert told["changed"] == touched
+    await expect(page.locator("[data-cell='7']")).to_contain_text("step 2 of 50")

@@ -1,5 +1,6 @@
 // A comparison that is kept up to date: snapshot first, then one stream of events for all its cells.
-// Events set, never add, and are applied once per frame; a lost stream is taken up where it ended.
+// Events set, never add; a lost stream is taken up where it ended. What changes with every step lies in signals
+// of its own, and a frame applies only as many events as it has time for: so many cells stay smooth.
 
 import { batch, computed, signal } from "../vendor/ui.js";
 import { comparison, get, post } from "./api.js";
@@ -8,18 +9,33 @@ import { root } from "./route.js";
 const STATES = ["queued", "start", "completed", "failed", "canceled", "expired"];
 const OPEN = ["queued", "starting", "processing"];
 const RETRY_MS = 2000;
+const SLICE_MS = 7;
+const SLICE_EVENTS = 8;
+const BEAT_MS = 500;
 
+/** How a cell's picture came about: progress, the last preview and the steps of all, the trace by step (see `beat`). */
+class Course {
+  steps = signal(null);
+  preview = signal(null);
+  seen = [];
+  rows = new Map();
+  traced = false;
+}
+
+/** `cells` are signals of records: what the server tells of a cell, and its `course`. */
 export class Live {
   constructor(id) {
     this.id = id;
     this.found = signal(null);
     this.problem = signal(null);
     this.connected = signal(true);
+    /** Ticks at most twice a second, after rows of cells have changed. */
+    this.beat = signal(0);
     this.cells = [];
+    this.told = [];
     this.counts = computed(() => tally(this.found.value ? this.cells.map((cell) => cell.value.status) : []));
     this.open = computed(() => OPEN.some((name) => this.counts.value[name]));
     this.pending = [];
-    this.frame = null;
     this.see = () => (document.hidden ? this.close() : this.start());
     document.addEventListener("visibilitychange", this.see);
     this.start();
@@ -46,21 +62,34 @@ export class Live {
     if (this.open.value) this.follow();
   }
 
-  take(told) {
+  /** A whole comparison; what is as it was is left alone. */
+  take({ cells, last_event_id, counts, status, thumbnails, ...about }) {
+    this.last = last_event_id;
+    const text = JSON.stringify(about);
     batch(() => {
-      for (const cell of told.cells) this.set(cell.index, (before) => ({ ...before, ...cell }));
-      this.found.value = told;
+      for (const cell of cells) {
+        const told = JSON.stringify(cell);
+        if (told !== this.told[cell.index]) this.set(cell);
+        this.told[cell.index] = told;
+      }
+      if (text !== this.text) this.found.value = { ...about, cells };
+      this.text = text;
     });
   }
 
-  set(index, change) {
-    this.cells[index] ??= signal({ rows: new Map() });
-    this.cells[index].value = change(this.cells[index].value);
+  set({ index, ...changes }) {
+    this.cells[index] ??= signal({ index, course: new Course() });
+    const before = this.cells[index].peek();
+    const again = changes.status === "queued" && before.status !== "queued";
+    const course = again ? new Course() : before.course;
+    if (changes.progress) course.steps.value = changes.progress;
+    this.cells[index].value = { ...before, ...changes, course };
+    this.told[index] = null;
   }
 
   follow() {
     this.close();
-    const source = (this.source = new EventSource(`${root}${comparison(this.id)}/events?after=${this.found.value.last_event_id}`));
+    const source = (this.source = new EventSource(`${root}${comparison(this.id)}/events?after=${this.last}`));
     const hear = (name) => source.addEventListener(name, (event) => this.put(name, JSON.parse(event.data)));
     ["snapshot", "progress", "preview", "guidance", "image", "done", ...STATES].forEach(hear);
     source.onopen = () => (this.connected.value = true);
@@ -85,37 +114,55 @@ export class Live {
 
   put(name, data) {
     this.pending.push([name, data]);
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      const due = this.pending;
-      this.pending = [];
-      batch(() => due.forEach(([name, data]) => this.apply(name, data)));
-    });
+    this.frame ??= requestAnimationFrame(() => this.apply());
   }
 
-  apply(name, data) {
-    if (name === "snapshot") this.take(data);
-    else if (name === "done") this.close();
-    else if (STATES.includes(name)) this.set(data.cell, (cell) => ({ ...cell, ...data, preview: name === "completed" ? null : cell.preview }));
-    else if (name === "progress") this.set(data.cell, (cell) => ({ ...cell, status: "processing", progress: data }));
-    else if (name === "preview" && data.index === 0) this.set(data.cell, (cell) => ({ ...cell, preview: { url: data.url, step: data.step }, seen: [...(cell.seen ?? []), data.step] }));
-    else if (name === "guidance") {
-      this.set(data.cell, (cell) => {
-        const rows = new Map(cell.rows);
-        for (const row of data.rows) if (row.index === 0) rows.set(row.step, row);
-        return { ...cell, rows };
-      });
+  /** Apply what is pending, a few at a time and each few drawn, until this frame's time is up. */
+  async apply() {
+    const began = performance.now();
+    let done = 0;
+    while (done < this.pending.length && performance.now() - began < SLICE_MS) {
+      const due = this.pending.slice(done, done + SLICE_EVENTS);
+      batch(() => due.forEach(([name, data]) => this.hear(name, data)));
+      done += due.length;
+      await null; // components are drawn between here and there
+    }
+    this.pending.splice(0, done);
+    this.frame = this.pending.length ? requestAnimationFrame(() => this.apply()) : null;
+  }
+
+  hear(name, data) {
+    if (name === "snapshot") return this.take(data);
+    if (name === "done") return this.close();
+    const { status, course } = this.cells[data.cell].peek();
+    if (STATES.includes(name)) this.set({ ...data, index: data.cell });
+    else if (name === "progress") {
+      course.steps.value = data;
+      if (status !== "processing") this.set({ index: data.cell, status: "processing" });
+    } else if (name === "preview" && data.index === 0) {
+      course.seen.push(data.step);
+      course.preview.value = data;
+    } else if (name === "guidance") {
+      for (const row of data.rows) if (row.index === 0) course.rows.set(row.step, row);
+      this.beatLater ??= setTimeout(() => this.tick(), BEAT_MS);
     }
   }
 
-  /** The whole trace of a cell that has ended, once. */
-  async trace(index) {
-    const cell = this.cells[index].value;
-    if (cell.traced || !cell.images.length) return;
-    this.set(index, (now) => ({ ...now, traced: true }));
-    const { images } = await get(`/v1/jobs/${cell.job}/trace`);
-    const rows = new Map((images[0]?.rows ?? []).map((row) => [row.step, row]));
-    this.set(index, (now) => ({ ...now, rows }));
+  tick() {
+    clearTimeout(this.beatLater);
+    this.beatLater = null;
+    this.beat.value += 1;
+  }
+
+  /** The whole traces of these cells, once they have ended. */
+  async trace(cells) {
+    const due = cells.filter((cell) => cell.images.length && !cell.course.traced);
+    await Promise.all(due.map(async ({ job, course }) => {
+      course.traced = true;
+      const { images } = await get(`/v1/jobs/${job}/trace`).catch(() => ({ images: [] }));
+      for (const row of images[0]?.rows ?? []) course.rows.set(row.step, row);
+    }));
+    if (due.length) this.tick();
   }
 
   async act(what, query = "") {

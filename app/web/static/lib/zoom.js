@@ -1,6 +1,6 @@
 // One zoom for all pictures of a comparison. The centre is a fraction of the picture, so sizes may differ.
 
-import { signal } from "../vendor/ui.js";
+import { effect, signal } from "../vendor/ui.js";
 
 export const MOST = 16;
 export const zoom = signal({ z: 1, x: 0.5, y: 0.5 });
@@ -24,8 +24,15 @@ export function zoomBy(factor, fx = 0.5, fy = 0.5) {
 /** Move the centre by a share of what is seen. */
 export const panBy = (dx, dy) => look({ x: zoom.value.x + dx / zoom.value.z, y: zoom.value.y + dy / zoom.value.z });
 
-/** The zoom as the custom properties of a view. */
-export const asStyle = ({ z, x, y }) => ({ "--z": z, "--x": `${(0.5 - x * z) * 100}%`, "--y": `${(0.5 - y * z) * 100}%` });
+// Views inherit it, so none is drawn anew.
+effect(() => {
+  const { style, dataset } = document.documentElement;
+  const { z, x, y } = zoom.value;
+  style.setProperty("--z", z);
+  style.setProperty("--x", `${(0.5 - x * z) * 100}%`);
+  style.setProperty("--y", `${(0.5 - y * z) * 100}%`);
+  dataset.zoom = z > 2 ? "far" : z > 1 ? "near" : "none";
+});
 
 export const written = ({ z, x, y }) => (z === 1 ? "" : [z, x, y].map((value) => Number(value.toFixed(4))).join(","));
 

@@ -1,11 +1,11 @@
 // One comparison: overview, pair, metrics, trajectories, spec. What is looked at is in the address.
 
-import { Fragment, html, useEffect, useMemo, useState } from "../vendor/ui.js";
+import { Fragment, computed, html, useComputed, useEffect, useMemo, useState } from "../vendor/ui.js";
 import { call, comparison, loadCatalogue, post } from "../lib/api.js";
 import { requestOf } from "../lib/draft.js";
 import { useKeys } from "../lib/keys.js";
 import { Live } from "../lib/live.js";
-import { go, put, query, root } from "../lib/route.js";
+import { changed, go, put, query, root, url } from "../lib/route.js";
 import { announce, copy, count, say } from "../lib/say.js";
 import { look, panBy, read, written, zoom, zoomBy } from "../lib/zoom.js";
 import { Calibration } from "../widgets/calibration.js";
@@ -40,7 +40,7 @@ export default function Compare({ id }) {
   return html`<${Shown} live=${live} />`;
 }
 
-/** The pair that is looked at; `a` and `b` are never the same arm. */
+/** The pair that is looked at, from the address; `a` and `b` are never the same arm. */
 function chosenIn(found) {
   const whole = (name, most, usual) => Math.min(Math.max(0, Number(query(name, String(usual))) || 0), most);
   const [prompt, seed] = [whole("p", found.prompts.length - 1, 0), whole("s", found.seeds.length - 1, 0)];
@@ -62,10 +62,10 @@ function choose(found, changes) {
 
 function Shown({ live }) {
   const found = live.found.value;
-  const chosen = chosenIn(found);
+  const chosen = useMemo(() => computed(() => chosenIn(live.found.value)), [live]);
   const view = VIEWS[query("view")] ? query("view") : "overview";
   const show = (name) => put({ view: name === "overview" ? null : name }, true);
-  const turn = (name, by, most) => choose(found, { [name]: (chosen[name] + by + most) % most });
+  const turn = (name, by, most) => choose(found, { [name]: (chosen.value[name] + by + most) % most });
   const pan = (dx, dy) => ["", () => panBy(dx, dy)];
   const modes = Object.keys(MODES);
   useEffect(() => {
@@ -74,7 +74,7 @@ function Shown({ live }) {
   useKeys({
     g: ["Overview with the grid", () => show("overview")], i: ["Pair", () => show("pair")], t: ["Trajectories", () => show("steps")],
     m: ["Next way to compare", () => put({ mode: modes[(modes.indexOf(query("mode", "slider")) + 1) % modes.length] })],
-    x: ["Swap A and B", () => put({ a: chosen.b, b: chosen.a })],
+    x: ["Swap A and B", () => put({ a: chosen.value.b, b: chosen.value.a })],
     "[": ["Seed before", () => turn("seed", -1, found.seeds.length)], "]": ["Next seed", () => turn("seed", 1, found.seeds.length)],
     "{": ["Prompt before", () => turn("prompt", -1, found.prompts.length)], "}": ["Next prompt", () => turn("prompt", 1, found.prompts.length)],
     "+": ["Zoom in", () => zoomBy(1.5)], "-": ["Zoom out", () => zoomBy(1 / 1.5)], 0: ["Whole pictures", () => look({ z: 1 })],
@@ -84,8 +84,7 @@ function Shown({ live }) {
   });
   return html`<div class="stack">
     <${Top} live=${live} />
-    <nav class="tabs" aria-label="Views of this comparison">${Object.entries(VIEWS).map(([name, text]) => html`<a href=${link({ view: name === "overview" ? null : name })} aria-current=${name === view ? "page" : null}>${text}</a>`)}
-      <a href="${root}/compare/${found.id}/vote">Vote</a><a href="${root}/compare/${found.id}/results">Results</a></nav>
+    <${Tabs} id=${found.id} view=${view} />
     ${view === "overview" && html`<${Overview} live=${live} chosen=${chosen} />`}
     ${view === "pair" && html`<${PairView} live=${live} chosen=${chosen} />`}
     ${view === "metrics" && html`<${Metrics} live=${live} />`}
@@ -95,11 +94,11 @@ function Shown({ live }) {
   </div>`;
 }
 
-/** This address with other parameters. */
-function link(changes) {
-  const next = new URL(location.href);
-  for (const [name, value] of Object.entries(changes)) value === null ? next.searchParams.delete(name) : next.searchParams.set(name, value);
-  return next.pathname + next.search;
+/** Their addresses hold all that this one does, so they follow its every change. */
+function Tabs({ id, view }) {
+  url.value;
+  return html`<nav class="tabs" aria-label="Views of this comparison">${Object.entries(VIEWS).map(([name, text]) => html`<a href=${changed({ view: name === "overview" ? null : name }).href} aria-current=${name === view ? "page" : null}>${text}</a>`)}
+    <a href="${root}/compare/${id}/vote">Vote</a><a href="${root}/compare/${id}/results">Results</a></nav>`;
 }
 
 function Top({ live }) {
@@ -126,7 +125,7 @@ function Top({ live }) {
           <a href="${root}${comparison(id)}/export.csv?of=traces" download>Traces, CSV</a>
           <a href="${root}${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a>
           <a href="${root}${comparison(id)}/export.json" download>All numbers, JSON</a></div></details>
-        <button type="button" class="primary" onClick=${() => copy(location.href, "The link")}>Share</button>
+        <button type="button" class="primary" onClick=${() => copy(url.peek().href, "The link")}>Share</button>
       </span></div>
     <${Matched} live=${live} />
   </header>`;
@@ -154,7 +153,7 @@ function Title({ live, title }) {
 /** Whether the arms cost the same, and a way to make them. */
 function Matched({ live }) {
   const found = live.found.value;
-  const costs = found.arms.map((_, arm) => Math.max(0, ...live.cells.map((cell) => cell.value).filter((cell) => cell.arm === arm).map((cell) => (cell.nfe?.model ?? 0) + (cell.nfe?.weak ?? 0))));
+  const costs = useComputed(() => costsOf(live).join()).value.split(",").map(Number);
   if (costs.some((cost) => !cost) || new Set(costs).size < 2) return null;
   const equalise = async () => {
     const spec = requestOf(found);
@@ -168,6 +167,13 @@ function Matched({ live }) {
     }
   };
   return html`<div class="note bar"><p>Not compute-matched: ${found.arms.map((arm, index) => `${arm.label} ${costs[index]}`).join(", ")} evaluations per picture.</p><button type="button" class="push" onClick=${equalise}>Equalise by steps</button></div>`;
+}
+
+/** Evaluations per picture of each arm, at most; 0 where none is made. */
+function costsOf(live) {
+  const costs = live.found.value.arms.map(() => 0);
+  for (const { value: { arm, nfe } } of live.cells) costs[arm] = Math.max(costs[arm], (nfe?.model ?? 0) + (nfe?.weak ?? 0));
+  return costs;
 }
 
 function Overview({ live, chosen }) {
@@ -189,11 +195,15 @@ function Overview({ live, chosen }) {
 
 function Steps({ live, chosen }) {
   const { arms, width, height } = live.found.value;
-  const [a, b] = [chosen.a, chosen.b].map((arm) => live.at(chosen.prompt, chosen.seed, arm).value);
+  const { prompt, seed, ...pair } = chosen.value;
+  const [a, b] = [pair.a, pair.b].map((arm) => live.at(prompt, seed, arm).value);
+  live.beat.value;
   return html`<div class="stack">${arms.length > 1 && html`<${Scrubber} a=${a} b=${b} arms=${arms} width=${width} height=${height} />`}<${Trajectory} live=${live} /></div>`;
 }
 
-function PairView({ live, chosen, brief = false }) {
+function PairView({ live, brief = false, ...of }) {
+  const chosen = of.chosen.value;
+  live.beat.value;
   const found = live.found.value;
   const { prompts, seeds, arms, width, height } = found;
   const row = { prompt: chosen.prompt, seed: chosen.seed };

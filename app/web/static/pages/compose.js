@@ -3,7 +3,7 @@
 import { html, signal, useEffect, useState } from "../vendor/ui.js";
 import { catalogue, comparison, get, loadCatalogue, post } from "../lib/api.js";
 import { FIELDS, draftOf, linked, needsOf, prompts, request, requestInside, requestOf, seeds } from "../lib/draft.js";
-import { go, put, query } from "../lib/route.js";
+import { go, put, query, url } from "../lib/route.js";
 import { announce, copy, count, say } from "../lib/say.js";
 import { ArmForm, letter } from "../widgets/arm-form.js";
 import { Field, Select } from "../widgets/field.js";
@@ -185,7 +185,7 @@ function Cost({ arms, setArms, texts, numbers }) {
     <div><p class="num">${known ? html`${count(texts.length, "prompt")} × ${count(numbers?.length ?? 0, "seed")} × ${count(arms.length, "arm")}; network evaluations per picture: ${spread}${known.seconds !== null ? `; about ${duration(known.seconds)}` : ""}` : "Nothing to run yet."}</p>
       ${known && !known.compute_matched && html`<p class="quiet">Not compute-matched: arms with more evaluations have an advantage.</p>`}</div>
     ${known && !known.compute_matched && known.arms.some((arm, index) => arm.matched_steps !== known.arms[index].steps) && html`<button type="button" onClick=${equalise}>Equalise by steps</button>`}
-    <button type="button" class="push" onClick=${() => { clearTimeout(timer); settle(); copy(location.href, "The link"); }}>Copy link</button>
+    <button type="button" class="push" onClick=${() => { clearTimeout(timer); settle(); copy(url.peek().href, "The link"); }}>Copy link</button>
   </div>`;
 }
 

@@ -68,6 +68,6 @@ function names(one, other) {
 }
 
 function meanNorm(cell) {
-  const values = [...cell.rows.values()].map((row) => row.guidance_norm).filter((value) => typeof value === "number");
+  const values = [...cell.course.rows.values()].map((row) => row.guidance_norm).filter((value) => typeof value === "number");
   return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
 }

@@ -8,7 +8,7 @@ import { Picture, View } from "./view.js";
 
 /** The steps of which a cell has something to show, from 0; the last is that of the finished picture. */
 function stepsOf(cell, arm) {
-  const kept = [...(cell.images[0]?.previews ?? cell.seen ?? [])].sort((a, b) => a - b);
+  const kept = [...(cell.images[0]?.previews ?? cell.course.seen)].sort((a, b) => a - b);
   return cell.images.length ? [...kept, lastOf(kept, arm)] : kept;
 }
 
@@ -41,7 +41,7 @@ export function Scrubber({ a, b, arms, width, height }) {
 function Frame({ role, cell, arm, steps, at, width, height }) {
   const step = steps.findLast((known) => known <= at) ?? steps[0];
   const name = `${role} ${arm.label}`;
-  const sigma = cell.rows.get(step)?.sigma;
+  const sigma = cell.course.rows.get(step)?.sigma;
   const whole = cell.images.length > 0 && step === steps.at(-1);
   const note = step === undefined ? "no preview yet" : `${name}, step ${step + 1}${sigma === undefined || sigma === null ? "" : `, sigma ${short(sigma)}`}`;
   return html`<figure><${View} width=${width} height=${height}>

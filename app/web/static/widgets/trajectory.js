@@ -11,11 +11,10 @@ const MOST_TRACES = 120;
 export function Trajectory({ live, only = null, row = null }) {
   const { methods } = catalogue.value ?? {};
   const { arms } = live.found.value;
-  const cells = live.cells.map((cell) => cell.value).filter((cell) => !row || (cell.prompt === row.prompt && cell.seed === row.seed)).slice(0, MOST_TRACES);
-  const ended = cells.filter((cell) => cell.images.length && !cell.traced).map((cell) => cell.index);
-  useEffect(() => {
-    ended.forEach((index) => live.trace(index).catch(() => {}));
-  }, [ended.join()]);
+  const cells = (row ? arms.map((_, arm) => live.at(row.prompt, row.seed, arm)) : live.cells.slice(0, MOST_TRACES)).map((cell) => cell.value);
+  const ended = cells.filter((cell) => cell.images.length && !cell.course.traced);
+  useEffect(() => void live.trace(ended), [ended.map((cell) => cell.index).join()]);
+  live.beat.value; // the traces below are no signals; this tells when to look again
   if (!methods) return null;
   const known = Object.assign({}, ...arms.map((arm) => methods[arm.guidance.method]?.traces ?? {}));
   const names = Object.keys(known).filter((name) => !only || only.includes(name));
@@ -37,7 +36,7 @@ const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 function line(cells, key, name, arm, bySigma) {
   const steps = new Map();
   for (const cell of cells) {
-    for (const row of cell.rows.values()) {
+    for (const row of cell.course.rows.values()) {
       if (typeof row[key] !== "number") continue;
       const at = bySigma ? row.sigma : row.step + 1;
       if (!steps.has(at)) steps.set(at, []);

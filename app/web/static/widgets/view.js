@@ -2,11 +2,11 @@
 
 import { Fragment, html, useEffect, useRef } from "../vendor/ui.js";
 import { local, query } from "../lib/route.js";
-import { asStyle, panBy, zoom, zoomBy } from "../lib/zoom.js";
+import { panBy, zoom, zoomBy } from "../lib/zoom.js";
 import { WrongModules } from "./code.js";
 
 /** A frame for pictures of the size `width` x `height`; `children` lie on each other. */
-export function View({ width, height, style = {}, children, linked = true }) {
+export function View({ width, height, style = {}, children }) {
   const box = useRef();
   const drag = useRef(null);
   useEffect(() => {
@@ -19,21 +19,20 @@ export function View({ width, height, style = {}, children, linked = true }) {
     box.current.addEventListener("wheel", wheel, { passive: false });
     return () => box.current?.removeEventListener("wheel", wheel);
   }, []);
-  const at = linked ? zoom.value : { z: 1, x: 0.5, y: 0.5 };
   const move = (event) => {
     if (!drag.current) return;
     const { width, height } = box.current.getBoundingClientRect();
     panBy((drag.current.x - event.clientX) / width, (drag.current.y - event.clientY) / height);
     drag.current = { x: event.clientX, y: event.clientY };
   };
-  return html`<div class="view ${at.z > 1 ? "zoomed" : ""}" ref=${box} style=${{ "--ratio": width / height, ...asStyle(at), ...style }}
-    onPointerDown=${(event) => { if (at.z > 1 && event.button === 0) { drag.current = { x: event.clientX, y: event.clientY }; box.current.setPointerCapture(event.pointerId); } }}
+  return html`<div class="view" ref=${box} style=${{ "--ratio": width / height, ...style }}
+    onPointerDown=${(event) => { if (zoom.value.z > 1 && event.button === 0) { drag.current = { x: event.clientX, y: event.clientY }; box.current.setPointerCapture(event.pointerId); } }}
     onPointerMove=${move} onPointerUp=${() => (drag.current = null)} onPointerCancel=${() => (drag.current = null)}>${children}</div>`;
 }
 
 /** A finished picture. Small ones, and any beyond 1:1, show their pixels. */
-export const Picture = ({ image, alt }) => html`<${Fragment}><img src=${local(image.url)} alt=${alt} width=${image.width} height=${image.height} draggable=${false}
-  decoding="async" class=${image.width <= 256 || zoom.value.z > 2 ? "sharp" : ""} />${image.qr && query("marks") === "1" && html`<${WrongModules} image=${image} />`}<//>`;
+export const Picture = ({ image, alt, loading }) => html`<${Fragment}><img src=${local(image.url)} alt=${alt} width=${image.width} height=${image.height} draggable=${false}
+  decoding="async" loading=${loading} class=${image.width <= 256 ? "sharp" : ""} />${image.qr && query("marks") === "1" && html`<${WrongModules} image=${image} />`}<//>`;
 
 export const ZoomBar = () => html`<div class="bar" role="group" aria-label="Zoom of all pictures">
   <button type="button" aria-label="Zoom out" onClick=${() => zoomBy(1 / 1.5)} disabled=${zoom.value.z <= 1}>−</button>
