@@ -71,6 +71,12 @@ METRIC_CARDS: dict[str, MetricCard] = {
             "How people would judge picture and prompt, by the CLIP in scorers/hps that was fitted to them.",
             (Score("hps", "HPS v2", "cosine, -1 to 1", "higher"),),
         ),
+        MetricCard(
+            "lpips",
+            "LPIPS features",
+            "How different pictures look, for a comparison's distribution; by the network in scorers/lpips.",
+            (),
+        ),
     )
 }
 """Metric name -> card."""

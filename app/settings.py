@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(default=None, description="None starts the embedded server in data_dir")
     scorers_dir: Path = Field(
-        default=Path("models/scorers"), description="models of the metrics aesthetic, imagereward and hps"
+        default=Path("models/scorers"),
+        description="models of the metrics aesthetic, imagereward, hps and lpips",
     )
     redis_prefix: str = Field(default="lodestar", pattern=r"^[A-Za-z0-9_-]{1,40}$")
     catalogue: Path | None = Field(default=None, description="models.toml; None offers the built-in models")

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.comparison.sets import frechet
 from benchmarks.quality_plots import plot_methods, plot_scales
-from training.evaluate import frechet
 
 NEIGHBOURS = 3
 RESAMPLES = 400

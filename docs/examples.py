@@ -34,8 +34,9 @@ ASKED: dict[str, Any] = {
     "POST /v1/comparisons": {
         "title": "Saturation at the same seed",
         "prompts": ["a red apple, 3d"],
-        "seeds": [1],
+        "seeds": [1, 2],
         "steps": 10,
+        "metrics": ["basic", "clip"],
         "arms": [{"guidance": CFG}, {"label": "CFG++", "guidance": {"method": "cfgpp", "scale": 0.6}}],
     },
     "POST /v1/images/generations": {"prompt": "a red apple, 3d", "n": 1, "size": "64x64", "steps": 5},
@@ -124,6 +125,7 @@ class Recorder:
         places = {"id": comparison, "ticket": ballot["ticket"]}
         self.ask("POST /v1/comparisons/{id}/ballots/{ticket}/vote", params=VOTER, **places)
         self.ask("GET /v1/comparisons/{id}/results", id=comparison)
+        self.ask("GET /v1/comparisons/{id}/distribution", id=comparison)
         self.ask("POST /v1/comparisons/{id}/retry", id=comparison)
         self.ask("POST /v1/comparisons/{id}/cancel", id=comparison)
         for cell in self._http.get(f"/v1/comparisons/{comparison}").json()["cells"]:

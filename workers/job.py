@@ -23,7 +23,16 @@ from torch import Tensor
 from app.costs import Cost, cost_of, steps_of, work_ms
 from app.jobs import ImageResult, JobResult, Nfe, Priority, Progress, Resolved, Stage, Timings
 from app.queue.base import Beat, Claim, JobQueue
-from app.storage.base import Storage, image_key, init_key, job_prefix, preview_key, trace_key
+from app.storage.arrays import array_bytes
+from app.storage.base import (
+    Storage,
+    features_key,
+    image_key,
+    init_key,
+    job_prefix,
+    preview_key,
+    trace_key,
+)
 from app.storage.png import encode_png
 from samplers.loop import Final, batch
 from samplers.models.base import Model
@@ -273,6 +282,8 @@ class HeldJob:
         digest = hashlib.sha256(data).hexdigest()
         key = image_key(self.prefix, digest)
         await bench.storage.put(key, data)
+        for metric, features in found.features.items():
+            await bench.storage.put(features_key(key, metric), array_bytes(features))
         self._add("store_ms", began)
         image = ImageResult(
             index=place,

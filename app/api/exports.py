@@ -14,8 +14,11 @@ from app.api.errors import Problem
 from app.comparison import export
 from app.comparison.calibration import Calibration, NothingToMatch, calibration
 from app.comparison.cells import Cell
+from app.comparison.distribution import SPACES, Distribution, Seen, distribution
 from app.comparison.report import report
 from app.comparison.store import Comparisons
+from app.storage.arrays import array_of
+from app.storage.base import features_key
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 
@@ -47,11 +50,12 @@ async def export_comparison(
     cells, votes = await cells_of(lodestar, found), await Comparisons(lodestar.storage).votes(found)
     traces = await traces_of(lodestar, cells) if kind in ("json", "zip") or of == "traces" else {}
     pictures = await pictures_of(lodestar, cells) if kind in ("zip", "html", "png") else {}
+    seen = await features_of(lodestar, cells) if kind in ("json", "zip", "html") else {}
 
     def make() -> bytes | str:
         match kind:
             case "json":
-                told = export.everything(found, cells, votes, traces)
+                told = export.everything(found, cells, votes, traces, seen)
                 return json.dumps(told, indent=1, ensure_ascii=False)
             case "csv" if of == "votes":
                 return export.as_csv(export.vote_rows(found, votes))
@@ -60,9 +64,9 @@ async def export_comparison(
             case "csv":
                 return export.as_csv(export.cell_rows(found, cells))
             case "zip":
-                return export.archive(found, cells, votes, traces, pictures)
+                return export.archive(found, cells, votes, traces, pictures, seen)
             case "html":
-                return report(found, cells, votes, pictures)
+                return report(found, cells, votes, pictures, seen)
             case "png":
                 return export.contact_sheet(found, cells, pictures)
 
@@ -88,6 +92,18 @@ async def get_calibration(
         raise Problem(422, str(error), errors=[{"pointer": "/of", "detail": str(error)}]) from None
 
 
+@router.get("/{id}/distribution")
+async def get_distribution(lodestar: Lodestar, found: Found) -> Distribution:
+    """The arms' pictures as sets: diversity of each, KID and FD of each against the baseline's.
+
+    By the features that the metrics `clip` and `lpips` keep, so ask for these in the comparison. KID takes 50
+    pairs of pictures, FD two for each dimension; `least` says how many that is, and below it they are null.
+    """
+    cells = await cells_of(lodestar, found)
+    seen = await features_of(lodestar, cells)
+    return await asyncio.to_thread(distribution, found, cells, seen)
+
+
 async def pictures_of(lodestar: Service, cells: list[Cell]) -> dict[int, bytes]:
     """The first picture of each cell that has one, by cell index."""
     found = dict[int, bytes]()
@@ -106,4 +122,17 @@ async def traces_of(lodestar: Service, cells: list[Cell]) -> dict[int, list[dict
         if key and (data := await lodestar.storage.get(key)) is not None:
             images = json.loads(data)["images"]
             found[cell.place.index] = images[0]["rows"] if images else []
+    return found
+
+
+async def features_of(lodestar: Service, cells: list[Cell]) -> Seen:
+    """What metrics saw in each finished cell's picture, as far as they keep it."""
+    found: dict[str, dict[int, Any]] = {name: {} for name in SPACES}
+    for cell in cells:
+        images = cell.record.result.images if cell.record and cell.record.result else []
+        for name in SPACES if images else ():
+            if cell.record is None or name not in cell.record.resolved.metrics:
+                continue
+            if (data := await lodestar.storage.get(features_key(images[0].key, name))) is not None:
+                found[name][cell.place.index] = array_of(data)
     return found

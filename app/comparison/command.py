@@ -14,7 +14,7 @@ from app.comparison.run import CannotCompare, parse_arm
 from app.comparison.run import compare as run
 from app.console import Classes, fail
 
-MANY = ("--arms", "--prompt", "--prompts", "--seeds")
+MANY = ("--arms", "--prompt", "--prompts", "--seeds", "--metrics")
 
 
 class Many(TyperCommand):
@@ -52,6 +52,9 @@ def compare(
     model: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
     sampler: Annotated[str | None, typer.Option(help="a name of `lodestar catalogue`")] = None,
     steps: int | None = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metrics", help="basic, unless given; clip also compares sets")
+    ] = None,
     class_: Classes = None,
     negative: Annotated[str | None, typer.Option(help="what they shall not show")] = None,
     width: int | None = None,
@@ -72,7 +75,7 @@ def compare(
             fail(f"cannot read {prompt_file}: {error}")
     asked = {
         "model": model, "sampler": sampler, "steps": steps, "negative_prompt": negative,
-        "width": width, "height": height, "classes": class_ or None,
+        "width": width, "height": height, "classes": class_ or None, "metrics": metrics or None,
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from app.comparison.cells import Cell, metric_names
+from app.comparison.distribution import Seen, distribution
 from app.comparison.report import Pictures, report
 from app.comparison.results import results
 from app.comparison.spec import Comparison
@@ -80,7 +81,7 @@ def as_csv(rows: Iterable[Row]) -> str:
 
 
 def everything(
-    found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote], traces: Traces
+    found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote], traces: Traces, seen: Seen
 ) -> dict[str, Any]:
     """All numbers as JSON takes them: what ran, each cell, the results, the votes by number of voter."""
     return {
@@ -88,6 +89,7 @@ def everything(
         "cells": list(cell_rows(found, cells)),
         "traces": list(trace_rows(found, cells, traces)),
         "results": results(found, cells, votes).model_dump(mode="json"),
+        "distribution": distribution(found, cells, seen).model_dump(mode="json"),
         "votes": list(vote_rows(found, votes)),
     }
 
@@ -126,7 +128,12 @@ def contact_sheet(found: Comparison, cells: Sequence[Cell], pictures: Pictures) 
 
 
 def archive(
-    found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote], traces: Traces, pictures: Pictures
+    found: Comparison,
+    cells: Sequence[Cell],
+    votes: Sequence[Vote],
+    traces: Traces,
+    pictures: Pictures,
+    seen: Seen,
 ) -> bytes:
     """A zip with everything: pictures (each with its request inside), tables, JSON, report, contact sheet."""
     out = io.BytesIO()
@@ -136,12 +143,12 @@ def archive(
                 at, method = cell.place, found.arms[cell.place.arm].guidance.method
                 name = f"images/{at.prompt:03}-{found.seeds[at.seed]}-{at.arm}-{method}.png"
                 file.writestr(name, png, zipfile.ZIP_STORED)
-        told = everything(found, cells, votes, traces)
+        told = everything(found, cells, votes, traces, seen)
         file.writestr("comparison.json", json.dumps(told, indent=1, ensure_ascii=False))
         file.writestr("cells.csv", as_csv(cell_rows(found, cells)))
         file.writestr("traces.csv", as_csv(trace_rows(found, cells, traces)))
         file.writestr("votes.csv", as_csv(vote_rows(found, votes)))
-        file.writestr("report.html", report(found, cells, votes, pictures))
+        file.writestr("report.html", report(found, cells, votes, pictures, seen))
         file.writestr("contact-sheet.png", contact_sheet(found, cells, pictures), zipfile.ZIP_STORED)
     return out.getvalue()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from app.comparison.cells import Cell
+from app.comparison.distribution import ArmApart, Distribution, Seen, SpaceResult, distribution
 from app.comparison.results import ArmMean, DifferenceAnswer, MetricResult, Results, results
 from app.comparison.spec import Comparison
 from app.comparison.store import Vote
@@ -32,7 +33,9 @@ pre { overflow-x: auto; background: #f4f4f3; padding: 1rem; font-size: .85rem }
 """
 
 
-def report(found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote], pictures: Pictures) -> str:
+def report(
+    found: Comparison, cells: Sequence[Cell], votes: Sequence[Vote], pictures: Pictures, seen: Seen
+) -> str:
     """The whole page. What people wrote is escaped; nothing is loaded from anywhere."""
     arms = [arm.label for arm in found.arms]
     said = results(found, cells, votes)
@@ -48,6 +51,7 @@ Every arm starts from the same noise. The first arm, <b>{escape(arms[0])}</b>, i
 {f"<h2>What went wrong or should be known</h2><ul>{notes}</ul>" if notes else ""}
 <h2>Metrics</h2>{_means(said, arms)}
 <h2>Paired differences to {escape(arms[0])}</h2>{_differences(said, arms)}
+{_sets(found, distribution(found, cells, seen))}
 {f"<h2>Votes</h2>{_votes(found, said.votes)}" if said.votes.n else ""}
 <h2>Pictures</h2>{_pictures(found, cells, pictures)}
 <h2>What ran</h2><pre>{escape(json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False))}</pre>
@@ -93,6 +97,41 @@ def _differences(said: Results, arms: list[str]) -> str:
         return f'<p class="note">There is one arm only.</p>{notes}'
     rows = [[_title(one), *(_told(difference) for difference in one.differences[1:])] for one in said.metrics]
     return _table(["arm minus baseline [95 %]", *map(escape, arms[1:])], rows) + notes
+
+
+def _sets(found: Comparison, told: Distribution) -> str:
+    """What was asked for of the arms' pictures as sets."""
+    arms = [arm.label for arm in found.arms]
+    return "".join(_set(space, arms) for space in told.spaces if space.name in found.shared.metrics)
+
+
+def _set(space: SpaceResult, arms: list[str]) -> str:
+    """The arms' pictures as sets, in one kind of features."""
+    head = f"<h2>The pictures as sets: {escape(space.title)}</h2>"
+    if space.unavailable is not None or space.scorer is None:
+        return f'{head}<p class="note">unavailable: {escape(space.unavailable or "")}</p>'
+    baseline = escape(arms[0])
+    rows = [
+        ["Diversity within a prompt", *(_number(arm.diversity) for arm in space.arms)],
+        [f"Diversity, minus {baseline} [95 %]", *(_told(one) for one in space.differences)],
+        [f"Distance to the same cell of {baseline}", *(_number(one and one.moved) for one in space.apart)],
+    ]
+    if space.least is not None:
+        rows.append([f"KID to {baseline} [95 %]", *(_kid(one) for one in space.apart)])
+        rows.append([f"FD to {baseline}", *(_number(one and one.fd) for one in space.apart)])
+    by = f"By {space.scorer.name}, SHA-256 {space.scorer.sha256[:16]}. "
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in [by + space.unit, *space.notes])
+    return head + _table(["", *map(escape, arms)], rows) + notes
+
+
+def _kid(one: ArmApart | None) -> str:
+    if one is None or one.kid is None:
+        return "-"
+    return f"{one.kid:.3g} [{one.kid_low:.3g}, {one.kid_high:.3g}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _votes(found: Comparison, votes: VoteResult) -> str:
@@ -157,8 +196,9 @@ def _told(difference: DifferenceAnswer | None) -> str:
 
 
 def _title(one: MetricResult) -> str:
-    unit = f"<br><small>{escape(one.unit)}</small>" if one.unit else ""
-    return f"{escape(one.title)}{unit}"
+    by = [f"{scorer.name}, SHA-256 {scorer.sha256[:16]}" for scorer in one.scorers]
+    told = "".join(f"<br><small>{escape(text)}</small>" for text in [one.unit, *by] if text)
+    return f"{escape(one.title)}{told}"
 
 
 def _count(number: int, what: str) -> str:

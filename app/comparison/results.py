@@ -38,13 +38,24 @@ class DifferenceAnswer(BaseModel):
     text: str
 
 
+class ScorerAnswer(BaseModel):
+    """The model behind a score, and the hash of its weights: another one gives other numbers."""
+
+    name: str
+    sha256: str
+
+
 class MetricResult(BaseModel):
-    """One metric over all arms; `differences` is None for the baseline and where there is no pair."""
+    """One metric over all arms; `differences` is None for the baseline and where there is no pair.
+
+    `scorers`: the models behind it, one where all workers have the same; none for plain statistics.
+    """
 
     name: str
     title: str
     unit: str
     better: Better | None
+    scorers: list[ScorerAnswer]
     arms: list[ArmMean]
     differences: list[DifferenceAnswer | None]
 
@@ -108,13 +119,14 @@ def metric_result(found: Comparison, cells: Sequence[Cell], name: str) -> Metric
             ]
             for prompt in range(len(found.prompts))
         ]
-        differences.append(_told(paired_difference(pairs)) if arm and any(pairs) else None)
+        differences.append(told(paired_difference(pairs)) if arm and any(pairs) else None)
     score = SCORES.get(name)
     return MetricResult(
         name=name,
         title=score.title if score else name,
         unit=score.unit if score else "",
         better=score.better if score else None,
+        scorers=scorers_of(cells, name),
         arms=arms,
         differences=differences,
     )
@@ -131,7 +143,15 @@ def arm_cost(cells: Sequence[Cell]) -> ArmCost:
     )
 
 
-def _told(difference: Difference) -> DifferenceAnswer:
+def scorers_of(cells: Sequence[Cell], metric: str) -> list[ScorerAnswer]:
+    """The models behind a metric, by what the workers say, each once."""
+    results = [cell.record.result for cell in cells if cell.record and cell.record.result]
+    told = [one.ran["scorers"][metric] for one in results if metric in one.ran.get("scorers", {})]
+    return [ScorerAnswer.model_validate(one) for one in {one["sha256"]: one for one in told}.values()]
+
+
+def told(difference: Difference) -> DifferenceAnswer:
+    """The difference in numbers and in words."""
     if difference.low is None or difference.high is None:
         text = f"{difference.mean:+.4g} (one pair: no interval)"
     else:

@@ -53,6 +53,11 @@ def image_key(prefix: str, sha256: str) -> str:
     return f"{prefix}{sha256}.png"
 
 
+def features_key(image: str, metric: str) -> str:
+    """Where the features that a metric saw in the picture with this key lie, an array of NumPy's."""
+    return f"{image.removesuffix('.png')}.{metric}.npy"
+
+
 def preview_key(prefix: str, index: int, step: int) -> str:
     """Where the preview of an image's run after this step lies."""
     return f"{prefix}previews/{index}-{step}.png"

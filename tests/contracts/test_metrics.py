@@ -94,7 +94,27 @@ def folders(scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     found["imagereward"].mkdir()
     torch.save({"bias": torch.tensor([0.25])}, found["imagereward"] / "ImageReward.pt")
     (found["imagereward"] / "med_config.json").write_text("{}")
+    found["lpips"] = place / "lpips"
+    found["lpips"].mkdir()
+    network, head = alexnet()
+    torch.save(network, found["lpips"] / "alexnet-owt-7be5be79.pth")
+    torch.save(head, found["lpips"] / "alex.pth")
     return found
+
+
+def alexnet() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights by chance in the shapes of AlexNet and of LPIPS' linear layers."""
+    import torch
+
+    shapes = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
+    chance = torch.Generator().manual_seed(0)
+    network, head = dict[str, Any](), dict[str, Any]()
+    for number, (layer, (out, into, side)) in enumerate(shapes.items()):
+        deviation = (2 / (into * side**2)) ** 0.5
+        weight = torch.randn(out, into, side, side, generator=chance) * deviation
+        network |= {f"features.{layer}.weight": weight, f"features.{layer}.bias": torch.zeros(out)}
+        head[f"lin{number}.model.1.weight"] = torch.rand(1, out, 1, 1, generator=chance)
+    return network, head
 
 
 @pytest.fixture
@@ -149,7 +169,49 @@ def test_imagereward_is_what_its_package_says(folders: dict[str, Path], package:
     assert found.scorers["imagereward"].sha256 == sha256(weights).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["aesthetic", "imagereward", "hps"])
+def test_the_distance_of_lpips_features_is_lpips(folders: dict[str, Path]) -> None:
+    """Against its definition, layer by layer, by modules of torch as torchvision puts them together."""
+    import torch
+    from torch import nn
+
+    pictures = [np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8) for n in (1, 2)]
+    seen = [measure(["lpips"], one, "", folders) for one in pictures]
+    assert [one.scores for one in seen] == [{}, {}]
+    a, b = (one.features["lpips"].astype(float) for one in seen)
+    network, head = alexnet()
+    layers = nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
+    )
+    layers.load_state_dict({name.removeprefix("features."): one for name, one in network.items()})
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    x, total, weights = (x - shift[:, None, None]) / scale[:, None, None], 0.0, iter(head.values())
+    with torch.no_grad():
+        for layer in layers:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                unit = x / x.norm(dim=1, keepdim=True)
+                total += float((next(weights)[0] * (unit[0] - unit[1]) ** 2).sum(0).mean())
+    assert np.square(a - b).sum() == pytest.approx(total, rel=1e-2)
+    files = sorted(folders["lpips"].glob("*.pth"))
+    assert seen[0].scorers["lpips"].sha256 == sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
+
+
+def test_clip_keeps_what_it_saw(scorer: Path) -> None:
+    found = measure(["clip"], NOISE, "a red apple", {"clip": scorer})
+    seen = found.features["clip"]
+    assert seen.shape == (8,)
+    assert np.linalg.norm(seen) == pytest.approx(1, abs=1e-6)
+    other = measure(["clip"], NOISE, "a blue dog", {"clip": scorer})
+    assert np.array_equal(seen, other.features["clip"])  # of the picture alone
+    assert measure(["basic"], NOISE, "", {}).features == {}
+
+
+@pytest.mark.parametrize("name", ["aesthetic", "imagereward", "hps", "lpips"])
 def test_without_weights_a_metric_says_how_to_get_them(name: str, tmp_path: Path) -> None:
     found = measure(["basic", name], plain(1, 2, 3), "a red apple", {name: tmp_path / name})
     assert name not in found.scores
@@ -198,7 +260,8 @@ def test_a_metric_gives_the_scores_of_its_card(name: str, folders: dict[str, Pat
     scores = measure([name], pixels, "a red apple", folders).scores
     assert list(scores) == [entry.name for entry in METRIC_CARDS[name].scores]
     assert all(type(value) is float and isfinite(value) for value in scores.values())
-    assert importlib.import_module(f"workers.metrics.{name}").score.__doc__
+    module = importlib.import_module(f"workers.metrics.{name}")
+    assert (module.look if hasattr(module, "look") else module.score).__doc__
     assert np.array_equal(pixels, before)
 
 

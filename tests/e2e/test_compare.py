@@ -24,7 +24,7 @@ def test_a_report_of_three_arms(service: Serving, tmp_path: Path) -> None:
     html = tmp_path / "report.html"
     done = compare(
         service, "--arms", "cfg:4", "cfgpp:0.6", "apg:10,eta=0.5", "--prompt", "high", "low",
-        "--seeds", 1, 2, "--steps", 3, "--html", html,
+        "--seeds", 1, 2, "--steps", 3, "--metrics", "basic", "lpips", "--html", html,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
@@ -34,6 +34,8 @@ def test_a_report_of_three_arms(service: Serving, tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") == 12
     assert "2 prompts, 2 seeds each, model toy, sampler ddim, steps 3," in page
     assert "Saturation" in page
+    assert "The pictures as sets: LPIPS" in page
+    assert "unavailable: weights not installed: put torchvision" in page
     assert page.count("<td>6</td><td>6</td><td>6</td>") == 1
 
 

@@ -16,7 +16,8 @@ from app.queue.base import JobQueue
 from app.queue.embedded import embedded_server
 from app.queue.redis import RedisQueue
 from app.settings import Settings
-from app.storage.base import job_prefix, preview_key
+from app.storage.arrays import array_of
+from app.storage.base import features_key, job_prefix, preview_key
 from app.storage.local import LocalStorage
 from guidance.cfgpp import CFGPP
 from guidance.classifier import Classifier
@@ -24,6 +25,7 @@ from guidance.gfcg import GFCG
 from samplers.models.parts import Loading
 from samplers.models.toy import Toy
 from samplers.steps import compile_plan
+from tests.contracts.test_metrics import alexnet
 from tests.workers.serving import begun, ended, eventually, new_job, working
 from workers.errors import explain
 from workers.shelf import ModelUnavailable
@@ -57,6 +59,29 @@ async def test_a_job_becomes_images_scores_and_a_trace(
     assert [image["seed"] for image in trace["images"]] == [1, 2]
     assert [row["step"] for row in trace["images"][1]["rows"]] == [0, 1, 2, 3]
     assert trace["images"][0]["rows"][0]["guidance_norm"] > 0
+
+
+async def test_what_a_metric_saw_is_kept_beside_the_picture(
+    settings: Settings, queue: JobQueue, storage: LocalStorage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scorers/lpips"
+    folder.mkdir(parents=True)
+    for name, weights in zip(("alexnet-owt-7be5be79.pth", "alex.pth"), alexnet(), strict=True):
+        torch.save(weights, folder / name)
+    told = settings.model_copy(update={"scorers_dir": folder.parent})
+    await queue.enqueue(new_job("a", metrics=["basic", "lpips", "clip"]))
+    async with working(told, queue, storage):
+        record = await ended(queue, "a")
+    assert record.result is not None
+    assert record.result.ran["scorers"]["lpips"]["name"] == "scorers/lpips"
+    (warning,) = record.result.warnings
+    assert warning.startswith("metric 'clip' is unavailable: weights not installed")
+    for image in record.result.images:
+        seen = await storage.get(features_key(image.key, "lpips"))
+        assert seen is not None
+        assert array_of(seen).shape == (31872,)
+        assert "lpips" not in image.metrics
+        assert await storage.get(features_key(image.key, "clip")) is None
 
 
 async def test_the_same_seed_gives_the_same_bytes_next_to_any_neighbours(

@@ -2,6 +2,7 @@
 
 Adding a metric is adding a module here, its card there and a test. A metric that needs a model of its own
 finds it in its folder and says with `identity` which one it was; without it, it raises `Unavailable`.
+A metric that sets of pictures are compared in has `look` instead: its scores, and the picture's features.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Features = NDArray[np.floating]
 
 
 class Unavailable(Exception):
@@ -40,9 +42,10 @@ def identity_of(folder: Path, weights: str = "*.safetensors") -> Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The scores of one picture, the models behind them by metric, and why a metric is missing."""
+    """The scores of one picture, features and the models behind them by metric, why a metric is missing."""
 
     scores: dict[str, float] = field(default_factory=dict[str, float])
+    features: dict[str, Features] = field(default_factory=dict[str, Features])
     scorers: dict[str, Scorer] = field(default_factory=dict[str, Scorer])
     warnings: list[str] = field(default_factory=list[str])
 
@@ -53,7 +56,11 @@ def measure(names: Iterable[str], pixels: Pixels, prompt: str, folders: Mapping[
     for name in names:
         module = importlib.import_module(f"{__name__}.{name}")
         try:
-            found.scores.update(module.score(pixels, prompt, folders.get(name)))
+            if hasattr(module, "look"):
+                scores, found.features[name] = module.look(pixels, prompt, folders.get(name))
+            else:
+                scores = module.score(pixels, prompt, folders.get(name))
+            found.scores.update(scores)
             if hasattr(module, "identity"):
                 found.scorers[name] = module.identity(folders.get(name))
         except Unavailable as reason:

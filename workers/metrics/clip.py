@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from samplers.models.parts import load_clip
-from workers.metrics import Pixels, Scorer, Unavailable, identity_of
+from workers.metrics import Features, Pixels, Scorer, Unavailable, identity_of
 
 LOADING = threading.Lock()
 
@@ -27,16 +27,18 @@ class Clip:
     identity: Scorer
 
 
-def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[str, float]:
-    """Cosine of picture and prompt, (H, W, 3) in sRGB; in [-1, 1]. Raises Unavailable without weights.
+def look(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> tuple[dict[str, float], Features]:
+    """Cosine of picture and prompt, (H, W, 3) in sRGB, in [-1, 1]; and the picture's unit embedding (D,).
 
+    Raises Unavailable without weights.
     Source: J. Hessel et al., "CLIPScore", EMNLP 2021, without its factor 2.5 and its floor at 0.
     """
-    return {"clip": cosine(loaded(scorer), pixels, prompt)}
+    cosine, seen = compare(loaded(scorer), pixels, prompt)
+    return {"clip": cosine}, seen
 
 
-def cosine(clip: Clip, pixels: Pixels, prompt: str) -> float:
-    """Of the embeddings of picture and prompt."""
+def compare(clip: Clip, pixels: Pixels, prompt: str) -> tuple[float, Features]:
+    """The cosine of the embeddings of picture and prompt, and that of the picture, of unit length."""
     text = clip.tokenizer([prompt], truncation=True, padding=True, return_tensors="pt")
     picture = clip.processor([Image.fromarray(pixels)], return_tensors="pt")
     with torch.no_grad():
@@ -45,7 +47,7 @@ def cosine(clip: Clip, pixels: Pixels, prompt: str) -> float:
             attention_mask=text["attention_mask"],
             pixel_values=picture["pixel_values"],
         )
-    return float((out.image_embeds * out.text_embeds).sum())
+    return float((out.image_embeds * out.text_embeds).sum()), out.image_embeds[0].float().numpy()
 
 
 def identity(scorer: Path | None) -> Scorer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workers.metrics import Pixels, Scorer
-from workers.metrics.clip import Clip, cosine, loaded
+from workers.metrics.clip import Clip, compare, loaded
 
 
 def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[str, float]:
@@ -13,7 +13,7 @@ def score(pixels: Pixels, prompt: str = "", scorer: Path | None = None) -> dict[
 
     Source: X. Wu et al., "Human Preference Score v2", arXiv 2306.09341.
     """
-    return {"hps": cosine(_clip(scorer), pixels, prompt)}
+    return {"hps": compare(_clip(scorer), pixels, prompt)[0]}
 
 
 def identity(scorer: Path | None) -> Scorer:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,7 +18,8 @@ from app.jobs import JobError, JobResult
 from app.queue.base import Beat, WorkerCard
 from app.queue.redis import RedisQueue
 from app.settings import Settings
-from app.storage.base import job_prefix
+from app.storage.arrays import array_bytes
+from app.storage.base import features_key, job_prefix
 from app.storage.local import LocalStorage
 from app.storage.png import read_png
 from tests.app.api.test_events import parse
@@ -57,10 +59,12 @@ class Worker:
             prefix = job_prefix(claim.id, claim.created_at_ms)
             key = f"{prefix}0.png"
             await self.storage.put(key, PNG)
+            await self.storage.put(features_key(key, "clip"), array_bytes(np.eye(4)[number % 4]))
             trace = {"images": [{"index": 0, "seed": 1, "rows": [{"step": 0, "guidance_norm": 2.5}]}]}
             await self.storage.put(f"{prefix}trace.json", json.dumps(trace).encode())
             image = done.images[0].model_copy(update={"key": key})
-            told = {"images": [image], "trace_key": f"{prefix}trace.json"}
+            ran = {"scorers": {"clip": {"name": "toy/scorer", "sha256": "ab" * 32}}}
+            told = {"images": [image], "trace_key": f"{prefix}trace.json", "ran": ran}
             assert await self.queue.finish("w", claim.id, JobResult.model_validate(dict(done) | told))
 
 
@@ -179,6 +183,29 @@ async def test_one_stream_tells_of_all_cells_and_loses_nothing(
     assert late[0]["data"]["counts"] == {"succeeded": 3, "failed": 1}
     again = parse((await live.get(url, params={"after": told[-1]["id"]})).text)
     assert [event["event"] for event in again] == ["done"]
+
+
+async def test_arms_are_compared_as_sets_by_what_the_scorer_saw(
+    api: httpx.AsyncClient, worker: Worker
+) -> None:
+    made = await create(api, seeds=[1, 2], metrics=["basic", "clip"])
+    url = f"/v1/comparisons/{made['id']}"
+    before = (await api.get(f"{url}/distribution")).json()["spaces"]
+    assert [one["unavailable"] for one in before] == [
+        "no picture is made yet",
+        "not measured: ask for the metric 'lpips'",
+    ]
+    await worker.work()
+    clip = (await api.get(f"{url}/distribution")).json()["spaces"][0]
+    assert (clip["name"], clip["unavailable"]) == ("clip", None)
+    assert clip["scorer"] == {"name": "toy/scorer", "sha256": "ab" * 32}
+    assert clip["least"] == {"kid": 50, "fd": 50}
+    assert [(one["pictures"], one["prompts"], one["diversity"]) for one in clip["arms"]] == [(4, 2, 1.0)] * 2
+    assert (clip["apart"][1]["pairs"], clip["apart"][1]["moved"], clip["apart"][1]["kid"]) == (4, 1.0, None)
+    everything = (await api.get(f"{url}/export.json")).json()
+    assert everything["distribution"]["spaces"][0] == clip
+    assert "The pictures as sets: CLIP features" in (await api.get(f"{url}/export.html")).text
+    assert (await api.get("/v1/comparisons/none/distribution")).status_code == 404
 
 
 async def test_exports_hold_everything(api: httpx.AsyncClient, worker: Worker) -> None:

@@ -21,7 +21,7 @@ def page(prompts: list[str], seeds: list[int], png: bytes = PNG, votes: int = 0)
     found = comparison(prompts, seeds)
     cells = made(found)
     return report(
-        found, cells, [vote(n, "left") for n in range(votes)], dict.fromkeys(range(len(cells)), png)
+        found, cells, [vote(n, "left") for n in range(votes)], dict.fromkeys(range(len(cells)), png), {}
     )
 
 
@@ -43,7 +43,7 @@ def test_what_arms_shared_is_told() -> None:
         assert cell.record is not None
         assert cell.record.result is not None
         cell.record.result.nfe.shared = 3
-    told = report(found, cells, [], dict.fromkeys(range(len(cells)), PNG))
+    told = report(found, cells, [], dict.fromkeys(range(len(cells)), PNG), {})
     assert "Of 17 network evaluations, 3 were not run" in told
 
 
@@ -59,7 +59,7 @@ def test_votes_are_told_in_words() -> None:
 
 def test_nothing_is_loaded_and_everything_is_escaped() -> None:
     found = comparison([EVIL], [1])
-    told = report(found, made(found), [], {0: LARGE})
+    told = report(found, made(found), [], {0: LARGE}, {})
     assert "<script" not in told
     assert told.count("&lt;script&gt;") >= 3
     sources = re.findall(r"""(?:src|href)=["']?([^"'>]{0,30})""", told)
@@ -74,7 +74,7 @@ def test_a_failed_picture_is_said_and_its_pair_left_out() -> None:
     error = JobError(code="not_finite", message="it was <nan>")
     failed = cells[2].record.model_copy(update={"status": JobStatus.FAILED, "result": None, "error": error})
     cells[2] = replace(cells[2], record=failed)
-    told = report(found, cells, [], {0: PNG, 1: PNG, 3: PNG})
+    told = report(found, cells, [], {0: PNG, 1: PNG, 3: PNG}, {})
     assert told.count("not made") == 1
     assert "failed: it was &lt;nan&gt;" in told
     assert "one pair: no interval" in told
