@@ -61,22 +61,26 @@ end
 local group, suspect = choose()
 if not group then return { due_ms() } end
 
-local line, rows_taken, taken, out = WAITING .. group.model .. ':' .. group.name, 0, {}, { -1 }
+local line, rows_taken, taken, leases, started, out = WAITING .. group.model .. ':' .. group.name, 0, {}, {}, {}, { -1 }
 for _, id in ipairs(redis.call('ZRANGE', line, 0, math.max(0, room - 1))) do
-  local rows, resolved, created, attempt, seq, deadline, traceparent =
-    fields(id, 'rows', 'resolved', 'created', 'attempt', 'seq', 'deadline', 'traceparent')
+  local rows, priority, resolved, created, attempt, seq, deadline, traceparent =
+    fields(id, 'rows', 'priority', 'resolved', 'created', 'attempt', 'seq', 'deadline', 'traceparent')
   if rows_taken > 0 and rows_taken + rows > room then break end
   rows_taken = rows_taken + rows
   attempt, seq = attempt + 1, seq + 1
   if deadline then redis.call('ZREM', DEADLINES, id) end
-  redis.call('ZADD', LEASES, now + LEASE_MS, id)
   redis.call('HSET', JOB .. id, 'status', S.STARTING, 'owner', worker, 'started', now, 'attempt', attempt, 'seq', seq)
-  move(id, S.QUEUED, S.STARTING)
+  redis.call('ZREM', LINE .. priority .. ':' .. group.model, id)
   hint(id, seq, 'start', '{"attempt":' .. attempt .. '}')
   taken[#taken + 1] = id
+  leases[#leases + 1], leases[#leases + 2] = now + LEASE_MS, id
+  started[#started + 1], started[#started + 2] = redis.call('ZSCORE', STATUS .. S.QUEUED, id), id
   out[#out + 1] = { id, attempt, resolved, created, now, traceparent or '' }
 end
 redis.call('ZREM', line, unpack(taken))
+redis.call('ZADD', LEASES, unpack(leases))
+redis.call('ZREM', STATUS .. S.QUEUED, unpack(taken))
+redis.call('ZADD', STATUS .. S.STARTING, unpack(started))
 redis.call('HINCRBY', HELD, worker, #taken)
 rank(group.model, group.name)
 if suspect then redis.call('HSET', ALONE, worker, suspect) end

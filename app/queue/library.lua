@@ -24,13 +24,10 @@ local function tell(id, kind, data)
 end
 
 -- From the index of one status into that of another; the caller writes it into the record.
-local function move(id, from, to)
+local function move(id, from, to, model, priority)
   local created = redis.call('ZSCORE', STATUS .. from, id)
-  if from == S.QUEUED or to == S.QUEUED then
-    local model, priority = fields(id, 'model', 'priority')
-    redis.call('ZREM', LINE .. priority .. ':' .. model, id)
-    if to == S.QUEUED then redis.call('ZADD', LINE .. priority .. ':' .. model, now_us, id) end
-  end
+  if from == S.QUEUED then redis.call('ZREM', LINE .. priority .. ':' .. model, id) end
+  if to == S.QUEUED then redis.call('ZADD', LINE .. priority .. ':' .. model, now_us, id) end
   redis.call('ZREM', STATUS .. from, id)
   redis.call('ZADD', STATUS .. to, created, id)
 end
@@ -123,7 +120,7 @@ end
 local function stand_in_line(id, model, group, score)
   redis.call('ZADD', WAITING .. model .. ':' .. group, score, id)
   redis.call('ZADD', GROUPS .. model, 'LT', score, group)
-  if redis.call('LPUSH', BELL .. model, 1) > 64 then redis.call('LTRIM', BELL .. model, 0, 63) end
+  if redis.call('LLEN', BELL .. model) < 64 then redis.call('LPUSH', BELL .. model, 1) end
 end
 
 local function stand_in_line_again(id)
@@ -161,13 +158,13 @@ end
 
 -- The only way into a terminal status. Extra arguments are fields to set; `data` goes into the event.
 local function close(id, status, data, ...)
-  local from, owner, group, client, model, webhook, account, seq =
-    fields(id, 'status', 'owner', 'group', 'client', 'model', 'webhook', 'account', 'seq')
+  local from, owner, group, client, model, priority, webhook, account, seq =
+    fields(id, 'status', 'owner', 'group', 'client', 'model', 'priority', 'webhook', 'account', 'seq')
   if owner then unlease(id, owner, group) end
   redis.call('HSET', JOB .. id, 'status', status, 'seq', seq + 1, 'by', owner or '', 'completed', now,
     'expires', now + RESULT_TTL_MS, ...)
   redis.call('HDEL', JOB .. id, 'owner', 'cancel')
-  move(id, from, status)
+  move(id, from, status, model, priority)
   redis.call('ZADD', EXPIRY, now + RESULT_TTL_MS, id)
   count_open(model, client, -1)
   if account and redis.call('HINCRBY', OPEN, account, -1) <= 0 then redis.call('HDEL', OPEN, account) end
@@ -179,14 +176,14 @@ end
 
 -- Back from a worker into the line. `alone`: from now on it shares a worker with no other job.
 local function requeue(id, delay_ms, alone)
-  local from, owner, deadline, model, group, score =
-    fields(id, 'status', 'owner', 'deadline', 'model', 'group', 'score')
+  local from, owner, deadline, model, priority, group, score =
+    fields(id, 'status', 'owner', 'deadline', 'model', 'priority', 'group', 'score')
   unlease(id, owner, group)
   if alone then group = 'alone:' .. id end
   if deadline then redis.call('ZADD', DEADLINES, deadline, id) end
   redis.call('HDEL', JOB .. id, 'owner', 'started', 'progress')
   redis.call('HSET', JOB .. id, 'status', S.QUEUED, 'group', group)
-  move(id, from, S.QUEUED)
+  move(id, from, S.QUEUED, model, priority)
   if delay_ms > 0 then redis.call('ZADD', DELAYED, now + delay_ms, id) else stand_in_line(id, model, group, score) end
   tell(id, 'queued')
 end

@@ -17,7 +17,7 @@ redis.call('HSET', JOB .. id, 'status', S.QUEUED, 'max', attempt + MAX_ATTEMPTS,
 redis.call('ZREM', EXPIRY, id)
 redis.call('ZREM', WEBHOOKS, id)
 count_open(model, client, 1)
-move(id, status, S.QUEUED)
+move(id, status, S.QUEUED, model, priority)
 stand_in_line_again(id)
 tell(id, 'queued')
 return { 'ok' }
