@@ -52,6 +52,8 @@ def annotate(**attributes: str | int | float) -> None:
 
 def traceparent() -> str:
     """The span that is open here, as another process can go on from it; empty where there is none."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        return ""
     carrier = dict[str, str]()
     propagate.inject(carrier)
     return carrier.get("traceparent", "")

@@ -28,8 +28,8 @@ MAX_SOCKET_BYTES = 103
 """The shortest limit of the platforms we run on (macOS; Linux has 107)."""
 
 ALLOCATOR = "glibc.malloc.tcache_count=4096"
-"""A script makes and frees thousands of small things. By default glibc keeps seven of a size at hand, and searches
-its heap for the others, longer the more jobs there are."""
+"""A script makes and frees thousands of small things. By default glibc keeps seven of a size at hand, and
+searches its heap for the others: longer, the more jobs there are."""
 
 LIBC: ctypes.CDLL | None = ctypes.CDLL(None) if sys.platform == "linux" else None
 

@@ -42,7 +42,7 @@ from app.queue.keys import Key, Keys
 from app.queue.listing import page, records, statuses
 from app.queue.outbox import Outbox
 from app.queue.records import arguments, compact, fresh_record, idempotency, record, state_event
-from app.queue.roundtrips import Argument, RoundTrips
+from app.queue.roundtrips import STEPS, Argument, RoundTrips
 from app.queue.scripts import load_scripts
 from app.settings import Settings
 
@@ -117,7 +117,11 @@ class RedisQueue:
         self, jobs: Sequence[NewJob]
     ) -> builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict]:
         """Queue many; each has its own answer, those refused an exception."""
-        answers = [self._run("enqueue", arguments(job)) for job in jobs]
+        answers: builtins.list[Future[Any]] = []
+        for job in jobs:
+            answers.append(self._run("enqueue", arguments(job)))
+            if len(answers) % STEPS == 0:  # the server works on these while the next are written down
+                await asyncio.sleep(0)
         outcomes: builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict] = []
         for job, answer in zip(jobs, await asyncio.gather(*answers), strict=True):
             try:
