@@ -313,6 +313,8 @@ class JobRecord(Wire):
     progress: Progress = Field(default_factory=Progress)
     result: JobResult | None = None
     error: JobError | None = None
+    ahead: int | None = None
+    """How many jobs waited before it: of one that was queued just now."""
 
 
 EventType = Literal[

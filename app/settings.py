@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import ipaddress
 from base64 import b64decode
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -155,6 +156,7 @@ class Settings(BaseSettings):
         return self.data_dir / "redis.sock"
 
 
+@cache
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`."""
     try:

@@ -11,16 +11,20 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
+from fastapi import FastAPI, Request, Response
+
 CLK_TCK = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def api_process(redis_url: str, data_dir: str) -> Generator[tuple[int, int]]:
+def api_process(
+    redis_url: str, data_dir: str, app: str = "app.api.main:create_app"
+) -> Generator[tuple[int, int]]:
     """One API process as `lodestar serve` runs it: its port and its pid."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     own = {"LODESTAR_REDIS_URL": redis_url, "LODESTAR_DATA_DIR": data_dir, "LODESTAR_MAX_QUEUED": str(10**8)}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.api.main:create_app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", app, "--port", str(port)]
     process = subprocess.Popen([*command, "--log-level", "warning", "--no-access-log"], env=os.environ | own)
     try:
         while True:
@@ -33,6 +37,18 @@ def api_process(redis_url: str, data_dir: str) -> Generator[tuple[int, int]]:
     finally:
         process.terminate()
         process.wait()
+
+
+def bare() -> FastAPI:
+    """An application that takes the same requests and does nothing: what uvicorn and FastAPI cost."""
+    app = FastAPI()
+
+    @app.post("/v1/jobs", status_code=202)
+    async def nothing(request: Request) -> Response:
+        await request.body()
+        return Response(b"{}", 202, media_type="application/json")
+
+    return app
 
 
 def cpu_s(pid: int) -> float:

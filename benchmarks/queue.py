@@ -2,6 +2,8 @@
 
 Run: `python -m benchmarks.queue [--jobs 1000000] [--others]`. It starts its own server (AOF on, one client
 process, unix socket), prints a table, and one JSON line at the end. No-op jobs: the queue is all there is.
+`bare_http` is an endpoint of FastAPI that does nothing; what `http_submit` takes beyond it is ours.
+On a machine that does other work, begin with `chrt -r 5` (Linux, as root): it takes turns before all others.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -73,10 +76,10 @@ async def enqueue(queue: RedisQueue, count: int, tasks: int = 1) -> None:
     await asyncio.gather(*(some() for _ in range(tasks)))
 
 
-async def enqueue_many(queue: RedisQueue, count: int) -> None:
-    """Enqueue as the batch client does: 500 in one round trip."""
-    for begin in range(0, count, 500):
-        await queue.enqueue_many([new_job(k % 10) for k in range(min(500, count - begin))])
+async def enqueue_many(queue: RedisQueue, jobs: Sequence[NewJob]) -> None:
+    """Enqueue as the batch client does, many at once."""
+    for begin in range(0, len(jobs), 500):
+        await queue.enqueue_many(jobs[begin : begin + 500])
 
 
 async def drain(queue: RedisQueue, count: int, room: int) -> None:
@@ -87,13 +90,13 @@ async def drain(queue: RedisQueue, count: int, room: int) -> None:
         count -= len(claims)
 
 
-async def one_by_one(queue: RedisQueue, count: int) -> None:
-    """The whole life of one job after the other: enqueue, claim, beat, finish."""
-    for _ in range(count):
-        await queue.enqueue(new_job())
-        (claim,) = await queue.claim("w", ["emoji"], 1)
-        await queue.beat("w", [Beat(claim.id, Progress(step=1, total=25))])
-        await queue.finish("w", claim.id, RESULT)
+async def traffic(queue: RedisQueue, count: int) -> None:
+    """The whole life of `count` jobs, eight at a time: enqueue, claim, beat, finish."""
+    for _ in range(count // 8):
+        await asyncio.gather(*(queue.enqueue(new_job(k)) for k in range(8)))
+        claims = await queue.claim("w", ["emoji"], 16)
+        await queue.beat("w", [Beat(claim.id, Progress(step=1, total=25)) for claim in claims])
+        await asyncio.gather(*(queue.finish("w", claim.id, RESULT) for claim in claims))
 
 
 async def listeners(queue: RedisQueue, count: int = 1000) -> float:
@@ -139,22 +142,28 @@ async def measure_rates(url: str, jobs: int = 2_000) -> dict[str, float]:
         await meter("claim_finish", jobs, drain(queue, jobs, 1))
         await meter("enqueue_16_tasks", jobs, enqueue(queue, jobs, 16))
         await meter("claim_finish_by_8", jobs, drain(queue, jobs, 16))  # a job with CFG has two rows
-        await meter("enqueue_500_piped", 2 * jobs, enqueue_many(queue, 2 * jobs))
+        many = [new_job(k % 10) for k in range(2 * jobs)]
+        await meter("enqueue_500_piped", 2 * jobs, enqueue_many(queue, many))
         await meter("claim_finish_by_64", 2 * jobs, drain(queue, 2 * jobs, 128))
         found["listeners_1000_p99_ms"] = await listeners(queue)
     await queue.close()
     return found
 
 
-async def measure_http(url: str, port: int, pid: int, jobs: int) -> dict[str, float]:
-    """What one API process takes in, from clients that cost little."""
+async def measure_http(url: str, folder: str, jobs: int) -> dict[str, float]:
+    """What one API process takes in, from clients that cost little, and what FastAPI alone would."""
     body = json.dumps({"prompt": PROMPT, "seeds": [1], "guidance": {"method": "cfg", "scale": 4}}).encode()
     found: dict[str, float] = {}
     async with Redis.from_url(url, decode_responses=True) as redis:
-        await post(port, "/v1/jobs", body, 64)
-        meter, began = Meter(redis, found), cpu_s(pid)
-        await meter("http_submit", jobs, post(port, "/v1/jobs", body, jobs))
-        found["http_submit_api_us"] = (cpu_s(pid) - began) / jobs * 1e6
+        for name, app in [
+            ("http_submit", "app.api.main:create_app"),
+            ("bare_http", "benchmarks.http_load:bare"),
+        ]:
+            with api_process(url, folder, app) as (port, pid):
+                await post(port, "/v1/jobs", body, 512)
+                meter, began = Meter(redis, found), cpu_s(pid)
+                await meter(name, jobs, post(port, "/v1/jobs", body, jobs))
+                found[f"{name}_api_us"] = (cpu_s(pid) - began) / jobs * 1e6
     return found
 
 
@@ -170,26 +179,40 @@ async def measure_others(url: str, jobs: int) -> dict[str, float]:
     return found
 
 
-async def measure_line(url: str, jobs: int) -> dict[str, float]:
-    """What a job costs, in time and memory, by the length of the line."""
+async def measure_line(
+    urls: Sequence[str], longest: int, turns: int = 9, jobs: int = 400
+) -> dict[str, float]:
+    """What a job costs the server, in time and memory, by the length of the line.
+
+    Each length has a server of its own. They are measured in turns, so that whatever else the machine does
+    meets all of them, and the median of the turns counts.
+    """
     found: dict[str, float] = {}
-    queue, queued = RedisQueue(url, max_queued=10**8), 0
-    async with Redis.from_url(url, decode_responses=True) as redis:
-        meter = Meter(redis, found)
-        await one_by_one(queue, 10)
-        empty = (await redis.info("memory"))["used_memory"]
-        with tqdm(total=jobs, unit="job", desc="filling the line") as bar:
-            for length in [10**k for k in range(3, 9) if 10**k <= jobs]:
-                while queued < length:
-                    await enqueue_many(queue, 500)
-                    queued += 500
-                    bar.update(500)
-                used = (await redis.info("memory"))["used_memory"] - empty
-                found[f"bytes_per_job_at_{length}"] = used / length
-                await meter(f"one_by_one_at_{length}", 1000, one_by_one(queue, 1000))
-        costs = [value for name, value in found.items() if name.endswith("_server_us")]
-        found["line_cost_ratio"] = costs[-1] / costs[0]
-    await queue.close()
+    lengths = [longest // 10**k for k in reversed(range(len(urls)))]
+    queues = [RedisQueue(url, max_queued=10**8) for url in urls]
+    servers = [Redis.from_url(url, decode_responses=True) for url in urls]
+    costs: dict[int, list[float]] = {length: [] for length in lengths}
+    with tqdm(total=sum(lengths), unit="job", desc="filling the lines") as bar:
+        for queue, redis, length in zip(queues, servers, lengths, strict=True):
+            await traffic(queue, 16)
+            empty = (await redis.info("memory"))["used_memory"]
+            for _ in range(0, length, 500):
+                await enqueue_many(queue, [new_job(k % 10) for k in range(500)])
+                bar.update(500)
+            found[f"bytes_per_job_at_{length}"] = (
+                (await redis.info("memory"))["used_memory"] - empty
+            ) / length
+    for turn in range(turns + 1):
+        for queue, redis, length in zip(queues, servers, lengths, strict=True):
+            spent: dict[str, float] = {}
+            await Meter(redis, spent)("traffic", jobs, traffic(queue, jobs))
+            if turn:  # the first one warms up
+                costs[length].append(spent["traffic_server_us"])
+    found |= {f"traffic_at_{length}_server_us": statistics.median(some) for length, some in costs.items()}
+    found["line_cost_ratio"] = statistics.median(costs[lengths[-1]]) / statistics.median(costs[lengths[0]])
+    for queue, redis in zip(queues, servers, strict=True):
+        await queue.close()
+        await redis.aclose()
     return found
 
 
@@ -203,13 +226,15 @@ def main() -> None:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
         found |= asyncio.run(measure_rates(url, options.rates))
-        with api_process(url, folder) as (port, pid):
-            found |= asyncio.run(measure_http(url, port, pid, options.rates))
+        found |= asyncio.run(measure_http(url, folder, options.rates))
     if options.others:
         with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
             found |= asyncio.run(measure_others(url, options.rates))
-    with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder)) as url:
-        found |= asyncio.run(measure_line(url, options.jobs))
+    with ExitStack() as stack:
+        count = sum(10**k <= options.jobs for k in range(3, 9))
+        folders = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(count)]
+        urls = [stack.enter_context(embedded_server(Path(folder))) for folder in folders]
+        found |= asyncio.run(measure_line(urls, options.jobs))
     found["load_average"] = os.getloadavg()[0]
     for name, value in found.items():
         print(f"{name:36} {value:12.2f}")

@@ -137,7 +137,10 @@ def _admitted(
             entry.job, entry.error = None, _why(refused)
         else:
             tag = tag_of(batch)
-            jobs.append((entry, replace(job, client=tag, tags=[*job.tags, tag])))
+            client = (
+                tag if lodestar.key is None else job.client
+            )  # a key's share is one, in however many batches
+            jobs.append((entry, replace(job, client=client, tags=[*job.tags, tag])))
     return kept, jobs
 
 

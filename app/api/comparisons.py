@@ -265,7 +265,7 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
     if start is not None:
         for job in jobs:
             await lodestar.storage.put(init_key(job.id, found.shared.init_image or ""), start)
-    answers = await lodestar.queue.enqueue_many(jobs)
+    answers = await lodestar.queue.enqueue_many(jobs, together=True)
     for job, answer in zip(jobs, answers, strict=True):
         if isinstance(answer, QueueFull) and start is not None:
             await lodestar.storage.delete_prefix(init_prefix(job.id))
@@ -279,7 +279,9 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
 
 
 def _jobs(lodestar: Service, found: Comparison, places: Sequence[Place]) -> list[NewJob]:
-    return [lodestar.own(cell_job(found, place, lodestar.catalogue, lodestar.settings)) for place in places]
+    return lodestar.own_all(
+        [cell_job(found, place, lodestar.catalogue, lodestar.settings) for place in places]
+    )
 
 
 def _matches(one: Comparison, search: str) -> bool:

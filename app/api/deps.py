@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
@@ -63,6 +64,19 @@ class Service:
         if budget is not None and spent > budget:
             raise Problem(422, f"this takes {spent} pixel-steps; the key may use {budget} a day")
         return replace(job, client=key.id, account=key.id, weight=key.weight, limits=self.limits(spent))
+
+    def own_all(self, jobs: Sequence[NewJob]) -> list[NewJob]:
+        """`own` for jobs that are queued together. 422 where they are more than the key may ever have."""
+        if self.key is not None:
+            most, spent = self.key.limits, sum(pixel_steps(job.resolved) for job in jobs)
+            for what, wanted, may in (
+                ("jobs", len(jobs), most.max_open),
+                ("jobs", len(jobs), most.per_minute),
+                ("pixel-steps", spent, most.pixel_steps),
+            ):
+                if may is not None and wanted > may:
+                    raise Problem(422, f"this takes {wanted} {what} at once; the key may use {may}")
+        return [self.own(job) for job in jobs]
 
     def limits(self, spent: int) -> dict[str, float]:
         """What the caller's key may use, for a job that costs `spent` pixel-steps."""

@@ -40,6 +40,11 @@ class Guard:
         self._max_body_bytes = max_body_bytes
         self._origins = origins
         self._root_path = root_path
+        self._marks = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-resource-policy", b"cross-origin" if origins else b"same-origin"),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,18 +56,15 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         shown = scope["path"].removeprefix(self._root_path)
         policy = DOCS_POLICY if shown == "/docs" else PAGE_POLICY
+        marks = [*self._marks, (b"x-request-id", request_id.encode())]
         status = 0
 
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-                headers["Cross-Origin-Resource-Policy"] = "cross-origin" if self._origins else "same-origin"
-                headers.setdefault("Content-Security-Policy", policy)
+                message["headers"] = [*message["headers"], *marks]
+                MutableHeaders(scope=message).setdefault("Content-Security-Policy", policy)
             await send(message)
 
         began, _ = time.perf_counter(), REQUEST.set(request_id)
@@ -130,6 +132,8 @@ def note(scope: Scope, status: int, seconds: float) -> None:
     route, method = route_of(scope), scope["method"] if scope["method"] in METHODS else "other"
     HTTP_REQUESTS.labels(method, route, str(status)).inc()
     HTTP_SECONDS.labels(route).observe(seconds)
+    if not log.isEnabledFor(logging.INFO):
+        return
     path = quote(scope["path"])  # as it was sent: decoded it may hold line breaks, and forge lines of the log
     fields = {"method": method, "path": path, "status": status, "ms": round(seconds * 1e3, 1)}
     log.info("%s %s: %d", method, path, status, extra={"fields": fields})

@@ -107,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         session, jobs, estimate, events, images, batches, comparisons, ballots, exports, catalogue, fleet,
         metrics,
     )  # fmt: skip
+    jobs.add_create_job(app)
     for module in (*own, openai, a1111, huggingface):
         app.include_router(module.router)
     web.mount(app, settings.root_path)

@@ -178,9 +178,12 @@ class JobQueue(Protocol):
         ...
 
     async def enqueue_many(
-        self, jobs: Sequence[NewJob]
+        self, jobs: Sequence[NewJob], *, together: bool = False
     ) -> builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict]:
-        """`enqueue` for many in one round trip; each has its own answer, those refused an exception."""
+        """`enqueue` for many in few round trips; each has its own answer, those refused an exception.
+
+        `together`, of one model and client: in one step, where all find room or none does.
+        """
         ...
 
     async def knows(self, job: NewJob) -> bool:

@@ -1,15 +1,15 @@
 -- A new job into the line:
--- {'created', now} | {'known', id} | {'conflict', id} | {'full', seconds, of what} | {'limited', what, seconds}
+-- {'created', now, how many wait before it or -1} | {'known', id} | {'conflict', id} | {'full', seconds, of what} | {'limited', what, seconds}
 local id, digest, idempotency, model, group, client, rows, share, priority, delay_ms, deadline_ms, webhook,
-  resolved, input, tags, metadata, account, limits, traceparent = unpack(ARGV)
+  resolved, input, tags, metadata, account, limits, traceparent, place, together = unpack(ARGV)
+if account == '' then account = nil end
+if tonumber(together) > 0 then owing = tonumber(together) end
 
 local first = idempotency ~= '' and redis.call('GET', IDEMPOTENCY .. idempotency) or id
 local before = fields(first, 'digest')
 if before then return { before == digest and 'known' or 'conflict', first } end
-local full = bound_reached(model, client)
-if full then return { 'full', retry_after_s(), full } end
-local over = account ~= '' and spend(account, cjson.decode(limits))
-if over then return over end
+if owing > 0 then refused, owing = refusal(model, client, account, limits, owing), 0 end
+if refused then return refused end
 
 local score = fair_score(client, priority, model, tonumber(share))
 local record = { 'status', S.QUEUED, 'seq', 1, 'model', model, 'group', group, 'client', client, 'rows', rows,
@@ -29,8 +29,9 @@ if tags ~= '[]' then
   note_down('tags', tags)
   for _, tag in ipairs(cjson.decode(tags)) do redis.call('ZADD', TAG .. tag, now_us, id) end
 end
-if account ~= '' then
+if account then
   note_down('account', account)
+  redis.call('HINCRBY', OPEN, account, 1)
   redis.call('ZADD', ACCOUNT .. account, now_us, id)
 end
 if deadline_ms ~= '' then
@@ -47,4 +48,4 @@ else
   stand_in_line(id, model, group, score)
 end
 hint(id, 1, 'queued')
-return { 'created', now }
+return { 'created', now, place == '1' and ahead(model, score) or -1 }

@@ -47,12 +47,12 @@ local function count_open(model, client, change)
   end
 end
 
--- Which bound keeps one more job out: 'queue', 'model', 'client' or nil.
-local function bound_reached(model, client)
+-- Which bound keeps so many more jobs out: 'queue', 'model', 'client' or nil.
+local function bound_reached(model, client, jobs)
   local function reached(key, name, most)
-    return most < MAX_QUEUED and tonumber(redis.call('HGET', key, name) or 0) >= most
+    return most < MAX_QUEUED and (redis.call('HGET', key, name) or 0) + jobs > most
   end
-  if open_jobs() >= MAX_QUEUED then return 'queue' end
+  if open_jobs() + jobs > MAX_QUEUED then return 'queue' end
   if reached(MODELS, model, MAX_PER_MODEL) then return 'model' end
   if reached(CLIENTS, client, MAX_PER_CLIENT) then return 'client' end
 end
@@ -83,14 +83,14 @@ local function fill(key, capacity, window_ms, amount)
   return mark - now - window_ms, mark
 end
 
--- Count a job against its key's limits; where one is reached, change nothing: {'limited', what, seconds}.
-local function spend(account, limits)
-  if limits.max_open and tonumber(redis.call('HGET', OPEN, account) or 0) >= limits.max_open then
+-- Count jobs against their key's limits; where one is reached, change nothing: {'limited', what, seconds}.
+local function spend(account, limits, jobs)
+  if limits.max_open and (redis.call('HGET', OPEN, account) or 0) + jobs > limits.max_open then
     return { 'limited', 'max_open', retry_after_s() }
   end
   local marks = {}
   for what, entry in pairs({
-    per_minute = { RATE .. account, 60000, 1 }, pixel_steps = { BUDGET .. account, 86400000, limits.spent },
+    per_minute = { RATE .. account, 60000, jobs }, pixel_steps = { BUDGET .. account, 86400000, limits.spent },
   }) do
     local key, window_ms, amount = unpack(entry)
     if limits[what] then
@@ -102,8 +102,17 @@ local function spend(account, limits)
   for key, mark in pairs(marks) do
     redis.call('SET', key, string.format('%.3f', mark), 'PX', math.ceil(mark - now) + 1)
   end
-  redis.call('HINCRBY', OPEN, account, 1)
 end
+
+-- What keeps jobs of one model and client out, or nil: then they are counted against their key's limits.
+local function refusal(model, client, account, limits, jobs)
+  local full = bound_reached(model, client, jobs)
+  if full then return { 'full', retry_after_s(), full } end
+  return account and spend(account, cjson.decode(limits), jobs)
+end
+
+-- Of jobs that are queued all or none, the first new one asks for all of them, `owing`; its answer is everyone's.
+local owing, refused = 0, nil
 
 -- Waiting --------------------------------------------------------------------------------------------------
 
@@ -121,6 +130,15 @@ local function stand_in_line(id, model, group, score)
   redis.call('ZADD', WAITING .. model .. ':' .. group, score, id)
   redis.call('ZADD', GROUPS .. model, 'LT', score, group)
   if redis.call('LLEN', BELL .. model) < 64 then redis.call('LPUSH', BELL .. model, 1) end
+end
+
+-- How many jobs wait for the model before one of this score.
+local function ahead(model, score)
+  local before, count = '(' .. score, 0
+  for _, group in ipairs(redis.call('ZRANGEBYSCORE', GROUPS .. model, '-inf', before)) do
+    count = count + redis.call('ZCOUNT', WAITING .. model .. ':' .. group, '-inf', before)
+  end
+  return count
 end
 
 local function stand_in_line_again(id)

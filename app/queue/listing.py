@@ -35,7 +35,7 @@ async def page(
     """
     bound = None
     if after is not None:
-        bound = await _created(redis, keys, after)
+        bound = await _created(redis, keys, after, account)
         if bound is None:
             raise ValueError(f"there is no job {after} to list after; it may have been deleted")
     if account is not None:
@@ -61,7 +61,10 @@ async def page(
     return Page(found[:limit], len(found) > limit)
 
 
-async def _created(redis: Redis, keys: Keys, job_id: str) -> float | None:
+async def _created(redis: Redis, keys: Keys, job_id: str, account: str | None) -> float | None:
+    """When a job came, as the indexes have it; to an account other accounts' jobs are not there."""
+    if account is not None:
+        return await redis.zscore(keys(Key.ACCOUNT, account), job_id)
     async with redis.pipeline() as pipeline:  # a transaction: no other index has it meanwhile
         for status in JobStatus:
             pipeline.zscore(keys(Key.STATUS, status), job_id)

@@ -62,8 +62,12 @@ def unset(resolved: Resolved) -> set[str]:
     return {name for name, default in OPTIONAL.items() if getattr(resolved, name) == default}
 
 
-def arguments(job: NewJob) -> list[str | int | float]:
-    """What `enqueue.lua` wants to know of a job."""
+def arguments(job: NewJob, *, place: bool = False, together: int = 1) -> list[str | int | float]:
+    """What `enqueue.lua` wants to know of a job.
+
+    `place`: it shall tell how many wait before it. `together`: how many jobs it asks for, itself and those
+    after it, which say 0.
+    """
     return [
         job.id,
         digest(job),
@@ -84,6 +88,8 @@ def arguments(job: NewJob) -> list[str | int | float]:
         job.account or "",
         compact(dict(job.limits)) if job.limits else "{}",
         traceparent(),
+        int(place),
+        together,
     ]
 
 
@@ -92,7 +98,7 @@ def compact(value: Any) -> str:
     return COMPACT.encode(value)
 
 
-def fresh_record(job: NewJob, created_at_ms: int, max_attempts: int) -> JobRecord:
+def fresh_record(job: NewJob, created_at_ms: int, ahead: int, max_attempts: int) -> JobRecord:
     """The record of a job that was enqueued just now."""
     return JobRecord(
         id=job.id,
@@ -107,6 +113,7 @@ def fresh_record(job: NewJob, created_at_ms: int, max_attempts: int) -> JobRecor
         webhook=job.webhook,
         deadline_at_ms=None if job.deadline_s is None else created_at_ms + round(job.deadline_s * 1000),
         account=job.account,
+        ahead=None if ahead < 0 else ahead,
     )
 
 

@@ -12,6 +12,7 @@ import json
 import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self, cast
 
 from redis.client import NEVER_DECODE
@@ -111,14 +112,19 @@ class RedisQueue:
 
     async def enqueue(self, job: NewJob) -> tuple[JobRecord, bool]:
         """Queue `job`: (record, created)."""
-        return await self._enqueued(job, await self._run("enqueue", arguments(job)))
+        return await self._enqueued(job, await self._run("enqueue", arguments(job, place=True)))
 
     async def enqueue_many(
-        self, jobs: Sequence[NewJob]
+        self, jobs: Sequence[NewJob], *, together: bool = False
     ) -> builtins.list[tuple[JobRecord, bool] | QueueFull | IdempotencyConflict]:
-        """Queue many; each has its own answer, those refused an exception."""
+        """Queue many, those of one model and client `together`: all or none. Each has its own answer."""
         answers: builtins.list[Future[Any]] = []
-        for job in jobs:
+        if together and jobs:
+            spent = sum(job.limits.get("spent", 0) for job in jobs)
+            first = replace(jobs[0], limits={**jobs[0].limits, "spent": spent})
+            steps = [arguments(first, together=len(jobs)), *(arguments(job, together=0) for job in jobs[1:])]
+            answers += self._trips.run_together(self._scripts["enqueue"], self._keys.root, steps)
+        for job in () if together else jobs:
             answers.append(self._run("enqueue", arguments(job)))
             if len(answers) % STEPS == 0:  # the server works on these while the next are written down
                 await asyncio.sleep(0)
@@ -132,8 +138,8 @@ class RedisQueue:
 
     async def _enqueued(self, job: NewJob, answer: builtins.list[Any]) -> tuple[JobRecord, bool]:
         match answer:
-            case "created", now_ms:
-                return fresh_record(job, int(now_ms), self._max_attempts), True
+            case "created", now_ms, ahead:
+                return fresh_record(job, now_ms, ahead, self._max_attempts), True
             case "known", job_id:
                 known = await self.get(job_id)
                 return (known, False) if known else await self.enqueue(job)  # deleted just now

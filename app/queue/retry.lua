@@ -6,10 +6,9 @@ local status, client, priority, model, share, attempt, letter, account =
   fields(id, 'status', 'client', 'priority', 'model', 'share', 'attempt', 'letter', 'account')
 if not status then return { 'none' } end
 if not ENDED[status] then return { 'open' } end
-local full = bound_reached(model, client)
-if full then return { 'full', retry_after_s(), full } end
-local over = account and spend(account, cjson.decode(ARGV[2]))
+local over = refusal(model, client, account, ARGV[2], 1)
 if over then return over end
+if account then redis.call('HINCRBY', OPEN, account, 1) end
 if letter then redis.call('XDEL', DEAD, letter) end
 redis.call('HDEL', JOB .. id, 'by', 'started', 'completed', 'expires', 'progress', 'result', 'error', 'letter', 'deadline',
   'tries')

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.queue.base import JobQueue, QueueFull
+from app.queue.base import JobQueue, LimitReached, QueueFull
 from tests.contracts.queues.asking import TOY, Open, claim_ids
 from tests.queued import new_job
 
@@ -37,6 +37,33 @@ async def test_the_bound_is_exact_under_many_producers(open_queue: Open) -> None
         await queue.enqueue(new_job("too many"))
     with pytest.raises(QueueFull):
         await queue.retry("running")
+
+
+async def test_jobs_that_come_together_find_room_all_or_none(open_queue: Open) -> None:
+    queue = open_queue(max_queued=100)
+    jobs = [new_job(f"j{k}") for k in range(40)]
+    await queue.enqueue(new_job("first"))
+    answers = await open_queue(max_queued=40).enqueue_many(jobs, together=True)
+    assert len(answers) == 40
+    assert all(isinstance(answer, QueueFull) for answer in answers)
+    assert await queue.depth() == {"queued": 1, "running": 0}
+    await queue.enqueue(jobs[3])
+    answers = await open_queue(max_queued=42).enqueue_many(jobs, together=True)
+    assert [answer[1] for answer in answers if isinstance(answer, tuple)] == [k != 3 for k in range(40)]
+    assert [one for one in await queue.enqueue_many(jobs, together=True) if one[1]] == []  # pyright: ignore
+    assert await queue.enqueue_many([], together=True) == []
+
+
+async def test_what_an_account_may_is_counted_for_all_that_come_together(queue: JobQueue) -> None:
+    async def come(ids: str, **limits: float) -> list[type]:
+        jobs = [new_job(one, account="ann", limits={**limits, "spent": 10}) for one in ids]
+        return [type(answer) for answer in await queue.enqueue_many(jobs, together=True)]
+
+    for limits in ({"max_open": 2}, {"per_minute": 2}, {"pixel_steps": 25}):
+        assert await come("abc", **limits) == [LimitReached] * 3
+    assert await come("ab", max_open=2, per_minute=2, pixel_steps=25) == [tuple] * 2
+    for limits in ({"max_open": 2}, {"per_minute": 2}, {"pixel_steps": 25}):
+        assert await come("d", **limits) == [LimitReached]
 
 
 async def test_a_light_client_does_not_wait_behind_a_heavy_one(queue: JobQueue) -> None:
