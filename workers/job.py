@@ -10,38 +10,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
 import diffusers
 import torch
 from PIL import Image
 from torch import Tensor
 
-from app.costs import Cost, cost_of, steps_of, work_ms
-from app.jobs import ImageResult, JobResult, Nfe, Priority, Progress, Resolved, Stage, Timings
+from app.costs import Cost, cost_of, work_ms
+from app.jobs import ImageResult, JobResult, Priority, Progress, Resolved, Stage
 from app.queue.base import Beat, Claim, JobQueue
-from app.storage.arrays import array_bytes
-from app.storage.base import (
-    Storage,
-    features_key,
-    image_key,
-    init_key,
-    job_prefix,
-    preview_key,
-    trace_key,
-)
-from app.storage.png import encode_png
+from app.storage.base import Storage, init_key, job_prefix, trace_key
 from samplers.loop import Final, batch
 from samplers.models.base import Model
-from samplers.qr import CodeCourse, finished
+from samplers.qr import CodeCourse
 from samplers.steps import Plan
-from workers import battery, meters
+from workers import meters
+from workers.account import Account, per_image
 from workers.course import Course, chart
+from workers.darkroom import Darkroom, means
 from workers.engine import Engine
-from workers.metrics import Measured, Pixels, measure
 from workers.shelf import Shelf
 from workers.telemetry import Telemetry
 from workers.ticket import Outcome, Ticket
@@ -50,12 +42,9 @@ REPORT_S = 0.25
 """At least this long between two `progress` or two `guidance` events of a job."""
 TRACE_S = 1.0
 """At least this long between two writes of a running job's trace."""
-PREVIEW_PX = 256
 HANDICAP_S: dict[Priority, float] = {"interactive": 0.0, "normal": 5.0, "batch": 30.0}
 """So much later do a job's runs count as come: at every step the urgent go first, and none starves."""
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Ending = Literal["cancel", "lost", "release"]
 
 
@@ -100,9 +89,8 @@ class HeldJob:
         self._previewing: asyncio.Task[None] | None = None
         self._kept: dict[int, list[int]] = {}
         self._events: list[tuple[str, dict[str, Any]]] = []
-        self._ms: dict[str, float] = {"queue_ms": max(0, claim.claimed_at_ms - claim.created_at_ms)}
+        self._account = Account(queue_ms=max(0, claim.claimed_at_ms - claim.created_at_ms))
         self._reported_at = self._trace_at = 0.0
-        self._score = Measured()
         guidance = self._spec.guidance
         branches = 2 if guidance.requires().negative else 1
         self.rows_per_image = branches * batch(guidance)
@@ -120,16 +108,21 @@ class HeldJob:
     async def work(self) -> JobResult:
         """Make and store all images. Raises what goes wrong; canceling it ends its runs before it returns."""
         shelf, name = self._bench.shelf, self._spec.model
-        self._ms["load_ms"] = 0.0
         while (model := shelf.borrow(name)) is None:  # a model that others need may make it go again
             loop = asyncio.get_running_loop()
-            self._ms["load_ms"] += await loop.run_in_executor(
-                self._bench.loader, shelf.load, name, self._on_part
-            )
+            spent_ms = await loop.run_in_executor(self._bench.loader, shelf.load, name, self._on_part)
+            self._account.add("load_ms", spent_ms)
         try:
             return await self._work_with(model)
         finally:
             shelf.give_back(name)
+
+    @cached_property
+    def _darkroom(self) -> Darkroom:
+        bench, spec = self._bench, self._spec
+        scorers = {name: bench.scorers / name for name in spec.metrics}
+        scorers["clip"] = Path(bench.shelf.catalogue.models[spec.model].source) / "scorer"
+        return Darkroom(spec, self.prefix, bench.storage, bench.lane, scorers, self._account)
 
     def leave(self) -> None:
         """Be no longer at hand."""
@@ -145,7 +138,7 @@ class HeldJob:
         spec = self._spec
         self._stage = "encoding"
         picture, mask = await self._stored("init_image"), await self._stored("mask")
-        course = await self._timed("encode_ms", self._bench.lane, chart, model, spec, picture, mask)
+        course = await self._account.timed("encode_ms", self._bench.lane, chart, model, spec, picture, mask)
         self._telemetry = Telemetry(spec.seeds, course.steps, spec.preview_every)
         self._stage = "denoising"
         tickets, futures = self._submit(course)
@@ -163,14 +156,15 @@ class HeldJob:
         key = trace_key(self.prefix, hashlib.sha256(trace).hexdigest())
         await self._bench.storage.put(key, trace)
         images = [image for images in made for image in images]
-        self.cost = self._measured([future.result() for future in futures])
+        outcomes = [future.result() for future in futures]
+        self.cost = self._account.cost(spec, outcomes)
         return JobResult(
             images=images,
             trace_key=key,
-            nfe=_per_image([future.result() for future in futures]),
-            timings=Timings(**self._ms),
-            metrics=_means([image.metrics for image in images]),
-            warnings=[*course.warnings, *self._score.warnings, *_unread(images)],
+            nfe=per_image(outcomes),
+            timings=self._account.timings(),
+            metrics=means([image.metrics for image in images]),
+            warnings=[*course.warnings, *self._darkroom.warnings(images)],
             ran=self._ran(model, course.plan) | course.read,
         )
 
@@ -251,7 +245,7 @@ class HeldJob:
             raise outcome.error
         if outcome.final is None:
             raise asyncio.CancelledError
-        self._ms["denoise_ms"] = max(self._ms.get("denoise_ms", 0.0), outcome.denoise_ms)
+        self._account.longest("denoise_ms", outcome.denoise_ms)
         if not self.images_left:
             self._stage = "decoding"
         return [
@@ -260,86 +254,19 @@ class HeldJob:
         ]
 
     async def _picture(self, model: Model, index: int, particle: int, final: Final) -> ImageResult:
-        spec, bench = self._spec, self._bench
-        seed, place = spec.seeds[index], index * len(final.latents) + particle
-        reading = None
-        if spec.qr is not None:
-            pixels = await self._timed("decode_ms", bench.lane, finished, model, final, spec.qr)
-        else:
-            latents = final.latents[particle : particle + 1]
-            pixels = await self._timed("decode_ms", bench.lane, decode, model, latents)
-        folders = {name: bench.scorers / name for name in spec.metrics}
-        folders["clip"] = Path(bench.shelf.catalogue.models[spec.model].source) / "scorer"
-        found = await self._timed("score_ms", None, measure, spec.metrics, pixels, spec.prompt, folders)
-        self._score, scores = found, found.scores
-        if spec.qr is not None and final.target is not None:
-            symbol = final.target.symbol
-            told, reading = await self._timed("score_ms", None, battery.score, pixels, spec.qr, symbol)
-            scores = scores | told
-        began = time.perf_counter()
-        request = spec.model_copy(update={"seeds": [seed]})
-        data = await asyncio.to_thread(encode_png, pixels, request)
-        digest = hashlib.sha256(data).hexdigest()
-        key = image_key(self.prefix, digest)
-        await bench.storage.put(key, data)
-        for metric, features in found.features.items():
-            await bench.storage.put(features_key(key, metric), array_bytes(features))
-        self._add("store_ms", began)
-        image = ImageResult(
-            index=place,
-            seed=seed,
-            key=key,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            sha256=digest,
-            metrics=scores,
-            qr=reading,
-            previews=self._kept.get(index, []) if particle == 0 else [],
-        )
+        image = await self._darkroom.picture(model, final, index, particle)
+        if particle == 0:
+            image = image.model_copy(update={"previews": self._kept.get(index, [])})
         self._events.append(("image", image.model_dump(exclude={"key"})))
         return image
 
     async def _preview(self, due: Mapping[int, tuple[int, Tensor]]) -> None:
-        loop, model = asyncio.get_running_loop(), self._bench.shelf.loaded[self._spec.model]
+        model = self._bench.shelf.loaded[self._spec.model]
         for index, (step, denoised) in due.items():
-            pixels = await loop.run_in_executor(self._bench.lane, decode, model, denoised[:1])
-            stride = -(-max(pixels.shape) // PREVIEW_PX)
-            data = await asyncio.to_thread(encode_png, pixels[::stride, ::stride])
-            await self._bench.storage.put(preview_key(self.prefix, index, step), data)
+            data = await self._darkroom.preview(model, index, step, denoised[:1])
             self._kept.setdefault(index, []).append(step)
             await self._bench.queue.put_blob(f"preview:{self.id}:{index}", data)
             self._events.append(("preview", {"index": index, "step": step}))
-
-    async def _timed(
-        self, name: str, executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run `call` in `executor` (None: some thread) and add its own time, not its wait, to `name`."""
-
-        def timed() -> tuple[T, float]:
-            began = time.perf_counter()
-            return call(*args, **kwargs), time.perf_counter() - began
-
-        result, spent_s = await asyncio.get_running_loop().run_in_executor(executor, timed)
-        self._ms[name] = self._ms.get(name, 0.0) + spent_s * 1e3
-        return result
-
-    def _add(self, name: str, began: float) -> None:
-        self._ms[name] = self._ms.get(name, 0.0) + (time.perf_counter() - began) * 1e3
-
-    def _measured(self, outcomes: list[Outcome]) -> Cost:
-        spec, count = self._spec, len(outcomes)
-        steps = steps_of(spec) * count
-        beside = ("encode_ms", "decode_ms", "score_ms", "store_ms")
-        return Cost(
-            spec.model,
-            spec.width,
-            spec.height,
-            spec.guidance.method,
-            evaluations=sum(o.nfe.model + o.nfe.weak - o.nfe.shared for o in outcomes) / steps,
-            busy_ms=sum(outcome.busy_ms for outcome in outcomes) / steps,
-            step_ms=sum(outcome.denoise_ms for outcome in outcomes) / steps,
-            image_ms=sum(self._ms.get(name, 0.0) for name in beside) / count,
-        )
 
     def _ran(self, model: Model, plan: Plan) -> dict[str, Any]:
         engine = self._bench.engine
@@ -353,7 +280,7 @@ class HeldJob:
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "host": platform.machine(),
-            "scorers": {metric: asdict(scorer) for metric, scorer in self._score.scorers.items()},
+            "scorers": self._darkroom.scored_by(),
         }
 
 
@@ -361,28 +288,3 @@ def family_of(spec: Resolved) -> Hashable:
     """What jobs have in common whose runs begin alike: all but guidance and what becomes of the pictures."""
     told = spec.model_dump(mode="json", exclude={"guidance", "classes", "seeds", "metrics"})
     return json.dumps(told | {"preview_every": 0, "priority": ""}, sort_keys=True)
-
-
-def decode(model: Model, latents: Tensor) -> Pixels:
-    """One latent (1, C, h, w) as (H, W, 3) bytes."""
-    with torch.no_grad():
-        image = model.decode(latents)[0]
-        pixels = (image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-        return pixels.permute(1, 2, 0).cpu().numpy()
-
-
-def _unread(images: list[ImageResult]) -> list[str]:
-    seeds = [str(image.seed) for image in images if image.qr is not None and not image.metrics["ssr_any"]]
-    if not seeds:
-        return []
-    return [f"not read as asked: the code of seed {', '.join(seeds)}; try a higher ecc or other seeds"]
-
-
-def _per_image(outcomes: list[Outcome]) -> Nfe:
-    """Evaluations per image: the mean over the images, rounded up where they differ."""
-    costs = [asdict(outcome.nfe) for outcome in outcomes]
-    return Nfe(**{name: -(-sum(cost[name] for cost in costs) // len(costs)) for name in costs[0]})
-
-
-def _means(scores: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}

@@ -42,7 +42,7 @@ from samplers.noise import Noise
 from samplers.steps import compile_plan
 from tests.chaos.processes import Faults, send, start_api, start_worker
 from tests.workers.serving import eventually
-from workers.job import decode
+from workers.darkroom import decode
 
 CATALOGUE = """
 [[models]]
