@@ -26,7 +26,8 @@ from app.batch.rows import Asking, admit, asked, job_id, no_number, read_jsonl
 from app.batch.run import tag_of
 from app.batch.spec import BatchSpec, check_count
 from app.jobs import TERMINAL, JobStatus, Wire
-from app.queue.base import IdempotencyConflict, LimitReached, NewJob, QueueFull
+from app.queue.base import NewJob
+from app.queue.refusals import IdempotencyConflict, LimitReached, QueueFull
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 

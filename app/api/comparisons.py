@@ -28,8 +28,9 @@ from app.comparison.cost import Estimate, estimate
 from app.comparison.spec import Comparison, ComparisonSpec, Place, cell_job, plan, started_from
 from app.comparison.store import Comparisons
 from app.jobs import TERMINAL, Asked
-from app.queue.base import NewJob, QueueFull
+from app.queue.base import NewJob
 from app.queue.records import STATE_EVENT
+from app.queue.refusals import QueueFull
 from app.storage.base import init_key, init_prefix
 from app.upkeep import remove
 

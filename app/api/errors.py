@@ -19,7 +19,7 @@ from starlette.routing import Match
 
 from app.admission import Refused
 from app.faults import explain
-from app.queue.base import Bound, IdempotencyConflict, JobRunning, LimitReached, QueueFull
+from app.queue.refusals import Bound, IdempotencyConflict, JobRunning, LimitReached, QueueFull
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

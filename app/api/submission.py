@@ -16,7 +16,8 @@ from app.api.deps import Service
 from app.api.errors import Problem
 from app.jobs import TERMINAL, JobRecord, JobSpec, JobStatus, Resolved
 from app.logs import JOB, REQUEST
-from app.queue.base import IdempotencyConflict, NewJob, QueueFull
+from app.queue.base import NewJob
+from app.queue.refusals import IdempotencyConflict, QueueFull
 from app.storage.base import init_prefix
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from app.batch.results import BatchError
 from app.batch.rows import Row, asked, job_id
 from app.batch.saving import NoPicture, Saver
 from app.jobs import TERMINAL, JobStatus
-from app.queue.base import IdempotencyConflict, JobQueue, NewJob, QueueFull
+from app.queue.base import JobQueue, NewJob
+from app.queue.refusals import IdempotencyConflict, QueueFull
 
 CHUNK = 200
 """Rows read and queued in one go."""

@@ -12,10 +12,11 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.jobs import RUNNING, TERMINAL, JobRecord, JobStatus
-from app.queue.base import Beat, JobRunning
+from app.queue.base import Beat
 from app.queue.embedded import embedded_server
 from app.queue.keys import Key, Keys
 from app.queue.redis import RedisQueue
+from app.queue.refusals import JobRunning
 from app.queue.scripts import SCRIPTS
 from app.settings import Settings
 from tests.queued import CRASH, RESULT, new_job

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from app.jobs import JobStatus
-from app.queue.base import IdempotencyConflict, JobQueue, QueueFull, WorkerCard
+from app.queue.base import JobQueue, WorkerCard
+from app.queue.refusals import IdempotencyConflict, QueueFull
 from tests.contracts.queues.asking import Open, claim_ids
 from tests.queued import RESULT, new_job
 

@@ -3,7 +3,8 @@
 import pytest
 
 from app.jobs import JobStatus
-from app.queue.base import IdempotencyConflict, JobQueue, JobRunning
+from app.queue.base import JobQueue
+from app.queue.refusals import IdempotencyConflict, JobRunning
 from tests.contracts.queues.asking import TOY, Open, claim_ids
 from tests.queued import CRASH, REFUSAL, RESULT, new_job
 

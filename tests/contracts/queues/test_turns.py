@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.queue.base import JobQueue, LimitReached, QueueFull
+from app.queue.base import JobQueue
+from app.queue.refusals import LimitReached, QueueFull
 from tests.contracts.queues.asking import TOY, Open, claim_ids
 from tests.queued import new_job
 
