@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from pydantic import BaseModel
 
 from app.comparison.cells import Cell
 from app.comparison.export import Traces
+from app.comparison.results import DifferenceAnswer, told
 from app.comparison.spec import Arm, Comparison
+from app.comparison.stats import paired_difference
 from app.scores import SCORES
 from guidance import REGISTRY
 
@@ -32,8 +34,22 @@ class Point(BaseModel):
     n: int
 
 
+class AtMatch(BaseModel):
+    """Another quantity at the matched scale: the sweep's method minus the target, paired by prompt and seed.
+
+    Between two scales that were run, each picture's value is taken to lie on the line between its two.
+    """
+
+    name: str
+    title: str
+    difference: DifferenceAnswer
+
+
 class Calibration(BaseModel):
-    """The curve and `matched`, the scale at which it first meets the target; None where it does not."""
+    """The curve and `matched`, the scale at which it first meets the target; None where it does not.
+
+    `differences`: in what else the two differ at that scale, where `of` is the same.
+    """
 
     of: Quantity
     choices: list[Quantity]
@@ -41,6 +57,7 @@ class Calibration(BaseModel):
     mean: float
     points: list[Point]
     matched: float | None
+    differences: list[AtMatch]
     text: str
 
 
@@ -57,10 +74,12 @@ def calibration(found: Comparison, cells: Sequence[Cell], traces: Traces, of: st
             "a calibration takes at least two arms that differ in their scale alone, and another arm to match"
         )
     target = beside[0]
-    measured = {
-        arm: [_quantities(cell, traces) for cell in cells if cell.place.arm == arm]
-        for arm in [target, *swept]
+    at = {
+        (cell.place.prompt, cell.place.seed, cell.place.arm): _quantities(cell, traces)
+        for cell in cells
+        if cell.place.arm in (target, *swept)
     }
+    measured = {arm: [one for place, one in at.items() if place[2] == arm] for arm in [target, *swept]}
     common = [
         name for name in _names(measured[target]) if all(name in _names(measured[arm]) for arm in swept)
     ]
@@ -94,6 +113,11 @@ def calibration(found: Comparison, cells: Sequence[Cell], traces: Traces, of: st
         mean=mean,
         points=points,
         matched=meetings[0] if meetings else None,
+        differences=[
+            AtMatch(name=name, title=titles.get(name, name), difference=told(paired_difference(pairs)))
+            for name in common
+            if meetings and name != of and any(pairs := _pairs(found, at, points, meetings[0], target, name))
+        ],
         text=_said(found, target, quantity, mean, points, meetings),
     )
 
@@ -118,6 +142,32 @@ def crossings(points: Sequence[Point], value: float) -> list[float]:
             share = (value - left.mean) / (right.mean - left.mean) if right.mean != left.mean else 1.0
             found.append(left.scale + share * (right.scale - left.scale))
     return found
+
+
+def _pairs(
+    found: Comparison,
+    at: Mapping[tuple[int, int, int], Mapping[str, float]],
+    points: Sequence[Point],
+    scale: float,
+    target: int,
+    name: str,
+) -> list[list[float]]:
+    """Prompt by prompt and seed by seed, what `name` is at `scale` on the line between the scales run, minus
+    what it is in the target."""
+    left, right = next(pair for pair in pairwise(points) if pair[0].scale <= scale <= pair[1].scale)
+    width = right.scale - left.scale
+    share = (scale - left.scale) / width if width else 0.0
+    pairs = list[list[float]]()
+    for prompt in range(len(found.prompts)):
+        row = list[float]()
+        for seed in range(len(found.seeds)):
+            low, high, other = (
+                at.get((prompt, seed, arm), {}).get(name) for arm in (left.arm, right.arm, target)
+            )
+            if low is not None and high is not None and other is not None:
+                row.append((1 - share) * low + share * high - other)
+        pairs.append(row)
+    return pairs
 
 
 def _said(

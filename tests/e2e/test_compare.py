@@ -39,6 +39,19 @@ def test_a_report_of_three_arms(service: Serving, tmp_path: Path) -> None:
     assert page.count("<td>6</td><td>6</td><td>6</td>") == 1
 
 
+def test_arms_of_equal_cost(service: Serving, tmp_path: Path) -> None:
+    html = tmp_path / "report.html"
+    done = compare(
+        service, "--arms", "cfg:4", "none", "--prompt", "high", "--seeds", 1, "--steps", 3, "--equal-nfe",
+        "--html", html,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = html.read_text()
+    assert "steps 3 or 6," in page
+    assert "<td>6</td><td>6</td>" in page
+    assert "Not compute-matched" not in page
+
+
 def test_what_the_service_refuses_is_said_and_nothing_is_left_queued(
     service: Serving, tmp_path: Path
 ) -> None:

@@ -44,6 +44,25 @@ def test_the_matched_scale_lies_between_those_that_were_run(of: str, mean: float
     assert "at scale 3.5" in told.text
 
 
+def test_at_the_matched_scale_the_other_quantities_are_compared() -> None:
+    """Of equal saturation; the norm is ten times the scale's in the sweep, and three more in the target."""
+    found = swept(2, 4, 6)
+    cells, traces = list[Cell](), dict[int, list[dict[str, float]]]()
+    for place in found.places:
+        scale = found.arms[place.arm].guidance.model_dump()["scale"]
+        value = scale / 10 + 0.1 * place.prompt if place.arm else 0.5 + 0.1 * place.prompt
+        done = {"status": JobStatus.SUCCEEDED, "result": result(place.index, 8, {"saturation": value})}
+        cells.append(Cell(place, record(found, place.index).model_copy(update=done)))
+        traces[place.index] = [{"step": 0, "guidance_norm": 10 * value + (0 if place.arm else 3)}]
+    told = calibration(found, cells, traces, "saturation")
+    assert told.matched == pytest.approx(5)
+    (norm,) = told.differences
+    assert (norm.name, norm.difference.over, norm.difference.n) == ("guidance_norm", "prompts", 2)
+    assert norm.difference.mean == pytest.approx(-3)
+    assert norm.difference.clear
+    assert calibrated(swept(2, 4), 0.9).differences == []
+
+
 def test_what_the_sweep_does_not_reach_is_said() -> None:
     told = calibrated(swept(2, 4), 0.9)
     assert told.matched is None
