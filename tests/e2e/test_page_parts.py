@@ -10,11 +10,26 @@ from playwright.async_api import Page, expect
 
 from app.web import WEB
 from benchmarks.page import TOLD, snapshot, steps
-from tests.e2e.browsing import CHROMIUM
+from tests.e2e.browsing import CHROMIUM, PATIENCE_MS
 
 STATIC = WEB / "static"
 OWN = [path for path in STATIC.glob("**/*.js") if path.parent.name != "vendor"]
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Wang et al. 2004: 11 x 11 Gaussian window, sigma 1.5, over BT.601 luma, windows inside the picture."""
+    side = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(side, side) / side.sum() ** 2
+    u, v = (np.lib.stride_tricks.sliding_window_view(one @ [0.299, 0.587, 0.114], (11, 11)) for one in (a, b))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return (values * window).sum(axis=(-2, -1))
+
+    mu, mv = mean(u), mean(v)
+    uu, vv, uv = mean(u * u) - mu**2, mean(v * v) - mv**2, mean(u * v) - mu * mv
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return float((((2 * mu * mv + c1) * (2 * uv + c2)) / ((mu**2 + mv**2 + c1) * (uu + vv + c2))).mean())
 
 
 def test_the_page_stays_small_and_loads_nothing_from_elsewhere() -> None:
@@ -64,12 +79,15 @@ async def test_differences_equal_numpys(page: Page) -> None:
     told = await page.evaluate(
         """async ([a, b]) => {
           const { map, numbers, oklab } = await import("/static/lib/difference.js");
+          const { ssim } = await import("/static/lib/ssim.js");
           const all = {};
           for (const kind of ["rgb", "oklab", "lightness"]) {
             const values = map(kind, a, b);
             all[kind] = { ...numbers(values, a, b), first: [...values.slice(0, 5)] };
           }
-          return { ...all, white: oklab(255, 255, 255), red: oklab(255, 0, 0) };
+          const [white, red] = [oklab(255, 255, 255), oklab(255, 0, 0)];
+          const small = ssim(a.slice(0, 120), b.slice(0, 120), 30);
+          return { ...all, white, red, ssim: ssim(a, b, 30), same: ssim(a, a, 30), small };
         }""",
         [a.ravel().tolist(), b.ravel().tolist()],
     )
@@ -81,6 +99,9 @@ async def test_differences_equal_numpys(page: Page) -> None:
     assert told["rgb"]["psnr"] == pytest.approx(10 * np.log10(255**2 / mse))
     assert told["white"] == pytest.approx([1, 0, 0], abs=1e-4)
     assert told["red"] == pytest.approx([0.6280, 0.2249, 0.1258], abs=1e-3)
+    assert told["ssim"] == pytest.approx(ssim(a[..., :3], b[..., :3]), rel=1e-9)
+    assert told["same"] == pytest.approx(1)
+    assert told["small"] is None
     assert told["oklab"]["mean"] > abs(told["lightness"]["mean"]) > 0
 
 
@@ -92,7 +113,8 @@ async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
     told = await page.evaluate(
         """async () => {
           const { prompts, seeds, sweep } = await import("/static/lib/draft.js");
-          const { ticks, csv } = await import("/static/widgets/chart.js");
+          const { ticks } = await import("/static/widgets/chart.js");
+          const { csv } = await import("/static/lib/save.js");
           return {
             prompts: prompts(" a {red|blue} {x|y}\\n\\na red x "),
             seeds: ["1, 2,5-7", "x", "3-1", ""].map(seeds),
@@ -119,7 +141,7 @@ async def test_a_batch_of_events_changes_its_cells_alone(page: Page) -> None:
     await page.add_init_script(TOLD)
     await page.route("**/v1/comparisons/grid", lambda route: route.fulfill(json=snapshot()))
     await page.goto("/compare/grid")
-    await expect(page.locator("table.grid")).to_be_visible()
+    await expect(page.locator("table.grid")).to_be_visible(timeout=PATIENCE_MS)
     touched = [0, 7, 8, 199]
     for step in (1, 2):
         told = await page.evaluate("(events) => tell(events)", steps(touched, step))

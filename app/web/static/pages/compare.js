@@ -12,12 +12,13 @@ import { Calibration } from "../widgets/calibration.js";
 import { CodeReport } from "../widgets/code.js";
 import { Differs } from "../widgets/differs.js";
 import { Field, Select } from "../widgets/field.js";
-import { Grid } from "../widgets/grid.js";
+import { Columns, Grid } from "../widgets/grid.js";
 import { Metrics } from "../widgets/metrics.js";
 import { MODES, Pair } from "../widgets/pair.js";
 import { Scrubber } from "../widgets/scrubber.js";
 import { Spec } from "../widgets/spec.js";
 import { Trajectory } from "../widgets/trajectory.js";
+import { ZoomBar } from "../widgets/view.js";
 
 const VIEWS = { overview: "Overview", pair: "Pair", metrics: "Metrics", steps: "Trajectories", match: "Match scales", spec: "Spec" };
 const ZOOM_PAUSE_MS = 250;
@@ -66,6 +67,11 @@ function Shown({ live }) {
   const view = VIEWS[query("view")] ? query("view") : "overview";
   const show = (name) => put({ view: name === "overview" ? null : name }, true);
   const turn = (name, by, most) => choose(found, { [name]: (chosen.value[name] + by + most) % most });
+  const pick = (name) => () => {
+    const index = document.querySelector(".cell:focus-within, .cell:hover")?.dataset.cell;
+    const cell = index && live.cells[index].peek();
+    if (cell?.images.length) choose(found, { prompt: cell.prompt, seed: cell.seed, [name]: cell.arm });
+  };
   const pan = (dx, dy) => ["", () => panBy(dx, dy)];
   const modes = Object.keys(MODES);
   useEffect(() => {
@@ -73,6 +79,7 @@ function Shown({ live }) {
   }, [found.title]);
   useKeys({
     g: ["Overview with the grid", () => show("overview")], i: ["Pair", () => show("pair")], t: ["Trajectories", () => show("steps")],
+    a: ["The picture under pointer or focus as A", pick("a")], b: ["The same as B", pick("b")], Enter: ["Pair", () => show("pair")],
     m: ["Next way to compare", () => put({ mode: modes[(modes.indexOf(query("mode", "slider")) + 1) % modes.length] })],
     x: ["Swap A and B", () => put({ a: chosen.value.b, b: chosen.value.a })],
     "[": ["Seed before", () => turn("seed", -1, found.seeds.length)], "]": ["Next seed", () => turn("seed", 1, found.seeds.length)],
@@ -178,17 +185,16 @@ function costsOf(live) {
 
 function Overview({ live, chosen }) {
   const found = live.found.value;
-  const hidden = query("hide").split(",").filter(Boolean).map(Number);
   const many = found.prompts.length * found.seeds.length > 1;
   const size = query("size", many ? "m" : "l");
-  const hide = (arm) => put({ hide: [...hidden, arm].join() });
   return html`<div class="stack">
-    <div class="bar">
-      ${many && html`<div class="bar"><label for="filter">Rows</label><input id="filter" style=${{ width: "200px" }} placeholder="words, or failed" value=${query("find")} onInput=${(event) => put({ find: event.target.value })} /></div>`}
+    <div class="bar tools">
+      ${many && html`<label for="filter">Rows</label><input id="filter" placeholder="words, or failed" value=${query("find")} onInput=${(event) => put({ find: event.target.value })} />`}
       <fieldset class="pills"><legend class="sr">Size of the pictures</legend>${[["s", "Small"], ["m", "Medium"], ["l", "Large"]].map(([name, text]) => html`<label><input type="radio" name="size" checked=${name === size} onChange=${() => put({ size: name })} />${text}</label>`)}</fieldset>
-      ${hidden.length > 0 && html`<button type="button" class="plain" onClick=${() => put({ hide: null })}>Show all arms</button>`}
+      ${found.arms.length > 1 && html`<${Columns} arms=${found.arms} />`}
+      <span class="push"><${ZoomBar} /></span>
     </div>
-    <${Grid} live=${live} chosen=${chosen} choose=${(changes) => choose(found, changes)} size=${size} hidden=${hidden} hide=${hide} filter=${query("find")} />
+    <${Grid} live=${live} chosen=${chosen} choose=${(changes) => choose(found, changes)} size=${size} filter=${query("find")} />
     <${PairView} live=${live} chosen=${chosen} brief=${true} />
   </div>`;
 }
@@ -197,13 +203,13 @@ function Steps({ live, chosen }) {
   const { arms, width, height } = live.found.value;
   const { prompt, seed, ...pair } = chosen.value;
   const [a, b] = [pair.a, pair.b].map((arm) => live.at(prompt, seed, arm).value);
-  live.beat.value;
-  return html`<div class="stack">${arms.length > 1 && html`<${Scrubber} a=${a} b=${b} arms=${arms} width=${width} height=${height} />`}<${Trajectory} live=${live} /></div>`;
+  const beat = live.beat.value;
+  return html`<div class="stack">${arms.length > 1 && html`<${Scrubber} ...${{ a, b, arms, width, height, beat }} />`}<${Trajectory} live=${live} /></div>`;
 }
 
 function PairView({ live, brief = false, ...of }) {
   const chosen = of.chosen.value;
-  live.beat.value;
+  const beat = live.beat.value;
   const found = live.found.value;
   const { prompts, seeds, arms, width, height } = found;
   const row = { prompt: chosen.prompt, seed: chosen.seed };
@@ -217,16 +223,16 @@ function PairView({ live, brief = false, ...of }) {
   return html`<${Fragment}><section class="pair" aria-labelledby="pair-title">
     <div class="stack">
       <div class="card tight">
-        <h2 id="pair-title">A against B</h2>
+        <div class="bar"><h2 id="pair-title">A against B</h2>${!brief && html`<span class="push"><${ZoomBar} /></span>`}</div>
         <div class="fields">${select("A", "a", options)}${select("B", "b", options)}
           ${prompts.length > 1 && select("Prompt of the pair", "prompt", prompts.map((text, index) => [String(index), text]))}
           ${seeds.length > 1 && select("Seed of the pair", "seed", seeds.map((seed, index) => [String(index), String(seed)]))}</div>
         ${both ? html`<${Pair} a=${named(a)} b=${named(b)} width=${width} height=${height} />` : html`<p class="quiet">The slider comes when both pictures are made.</p>`}
       </div>
-      ${!brief && html`<${Scrubber} a=${a} b=${b} arms=${arms} width=${width} height=${height} />`}
+      ${!brief && html`<${Scrubber} ...${{ a, b, arms, width, height, beat }} />`}
     </div>
     <div class="stack">
-      ${both && html`<section class="card tight" aria-labelledby="differs"><h2 id="differs">What differs</h2><${Differs} a=${a} b=${b} arms=${arms} /></section>`}
+      ${both && html`<section class="card tight" aria-labelledby="differs"><h2 id="differs">What differs</h2><${Differs} ...${{ a, b, arms, beat }} /></section>`}
       ${both && found.qr && html`<${CodeReport} a=${a} b=${b} arms=${arms} qr=${found.qr} />`}
       ${brief && html`<${Trajectory} live=${live} row=${row} only=${["guidance_norm"]} />`}
     </div>

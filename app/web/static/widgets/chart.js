@@ -1,6 +1,7 @@
 // Plots as SVG in the page: themed by CSS, readable by keyboard, as a table, and by a sentence.
 
 import { Fragment, html, signal, useId, useRef, useState } from "../vendor/ui.js";
+import { csv, picture, save } from "../lib/save.js";
 import { announce, short } from "../lib/say.js";
 import { DASHES, Swatch } from "../widgets/swatch.js";
 
@@ -32,12 +33,15 @@ export function scale(low, high, from, to, log = false) {
 
 const path = (points, x, y) => points.map(([u, v], i) => `${i ? "L" : "M"}${x.at(u).toFixed(1)},${y.at(v).toFixed(1)}`).join("");
 
-/** Lines over a common x: `lines`: [{arm, name, points: [[x, y]], low, high: the same for a band}]. */
-export function LinePlot({ title, about, xTitle, lines, most, log = false, flip = false }) {
+/** Lines over a common x: `lines`: [{arm, name, points: [[x, y]], low, high: the same for a band, single: many of it}]. */
+export function LinePlot({ title, about, xTitle, lines, most, log: usual = false, flip = false, logX = false }) {
+  const [chosen, choose] = useState(null);
+  const all = lines.flatMap((line) => line.points.map(([, y]) => y));
+  const positive = all.some((y) => y > 0) && all.every((y) => y === null || y >= 0);
+  const log = positive && (chosen ?? usual);
   const values = lines.flatMap((line) => [...line.points, ...(line.low ?? []), ...(line.high ?? [])].map(([, y]) => y)).filter((y) => Number.isFinite(y) && (!log || y > 0));
   const xs = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((a, b) => (flip ? b - a : a - b));
   if (!values.length || xs.length < 2) return null;
-  const logX = flip && Math.min(...xs) > 0;
   const x = scale(Math.min(...xs), flip ? Math.max(...xs) : Math.max(most, ...xs), flip ? BOX.right : BOX.left, flip ? BOX.left : BOX.right, logX);
   const y = scale(log ? Math.min(...values) : Math.min(0, ...values), Math.max(...values), BOX.bottom, BOX.top, log);
   const keep = (points) => points.filter(([, value]) => Number.isFinite(value) && (!log || value > 0));
@@ -60,11 +64,13 @@ export function LinePlot({ title, about, xTitle, lines, most, log = false, flip 
     cursor.value = xs.indexOf(nearest) / (xs.length - 1);
   };
   return html`<${Framed} title=${title} about=${about} words=${words} columns=${[xTitle, ...lines.map((line) => line.name)]}
+      extra=${positive && html`<button type="button" class="plain" aria-pressed=${log} onClick=${() => choose(!log)}>Log</button>`}
       rows=${xs.map((u) => [u, ...lines.map((line) => line.points.find(([v]) => v === u)?.[1])])}>
     <svg class="plot" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" tabindex="0" aria-label="${title}: ${words}. Arrow keys read the values." onKeyDown=${step} onPointerMove=${point} onPointerLeave=${() => (cursor.value = null)}>
       <${Axes} ...${{ x, y, xTitle }} />
       ${lines.map((line) => html`<g style=${{ "--arm": `var(--arm-${line.arm})` }}>
         ${line.low && html`<path class="band" d="${path([...keep(line.low), ...keep(line.high).reverse()], x, y)}Z" />`}
+        ${line.single?.map((points) => html`<path class="thin" d=${path(keep(points), x, y)} />`)}
         <path class="line" stroke-dasharray=${DASHES[line.arm]} d=${path(keep(line.points), x, y)} /></g>`)}
       ${at !== null && html`<line class="cursor" x1=${x.at(at)} x2=${x.at(at)} y1=${BOX.top} y2=${BOX.bottom} />`}
     </svg>
@@ -113,29 +119,19 @@ const Axes = ({ x, y, xTitle, yTitle }) => html`<${Fragment}>
 const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** A plot with its title, its table, and its data to take along. */
-function Framed({ title, about, words, columns, rows, children }) {
+function Framed({ title, about, words, columns, rows, extra, children }) {
   const id = useId();
   const figure = useRef();
   const [table, show] = useState(false);
   return html`<figure class="card tight" ref=${figure} aria-labelledby=${id}>
     <div class="bar"><h2 id=${id}>${title}</h2><span class="push bar">
-      <button type="button" class="plain" aria-pressed=${table} onClick=${() => show(!table)}>Table</button>
-      <button type="button" class="plain" onClick=${() => save(`${title}.csv`, csv([columns, ...rows]), "text/csv")}>CSV</button></span></div>
+      ${extra}<button type="button" class="plain" aria-pressed=${table} onClick=${() => show(!table)}>Table</button>
+      <button type="button" class="plain" onClick=${() => save(`${title}.csv`, csv([columns, ...rows]), "text/csv")}>CSV</button>
+      <button type="button" class="plain" onClick=${() => save(`${title}.svg`, picture(figure.current.querySelector("svg.plot"), title), "image/svg+xml")}>SVG</button></span></div>
     ${about && html`<p class="quiet">${sentence(about)}</p>`}
     ${children}
     <p class="sr">${words}</p>
     ${table && html`<div class="scroll" tabindex="0" role="region" aria-label="Values of ${title}"><table class="data"><thead><tr>${columns.map((column) => html`<th scope="col">${column}</th>`)}</tr></thead>
       <tbody>${rows.map(([head, ...cells]) => html`<tr><th scope="row">${short(head)}</th>${cells.map((cell) => html`<td>${short(cell)}</td>`)}</tr>`)}</tbody></table></div>`}
   </figure>`;
-}
-
-/** RFC 4180. */
-export const csv = (rows) => rows.map((row) => row.map((cell) => (/[",\n]/.test(String(cell ?? "")) ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "")).join(",")).join("\r\n");
-
-function save(name, text, type) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type }));
-  link.download = name.replace(/[^\w.-]+/g, "-");
-  link.click();
-  URL.revokeObjectURL(link.href);
 }

@@ -5,8 +5,8 @@ import { catalogue } from "../lib/api.js";
 import { short } from "../lib/say.js";
 import { QR_SCORES } from "./code.js";
 
-/** `a`, `b`: cells; `arms`: their arms. */
-export function Differs({ a, b, arms, baseline }) {
+/** `a`, `b`: cells; `arms`: their arms; another `beat`: their traces have grown. */
+export function Differs({ a, b, arms }) {
   const { methods, scores } = catalogue.value ?? { methods: {}, scores: {} };
   const given = [a, b].map((cell) => parameters(arms[cell.arm]));
   const names = [...new Set(given.flatMap(Object.keys))];

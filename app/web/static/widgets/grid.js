@@ -1,32 +1,61 @@
 // The grid: a row per prompt and seed, a column per arm. Each cell follows its own signal.
 
-import { Fragment, html, useComputed } from "../vendor/ui.js";
-import { local } from "../lib/route.js";
+import { Fragment, html, useComputed, useState } from "../vendor/ui.js";
+import { local, put, query } from "../lib/route.js";
 import { count, short } from "../lib/say.js";
 import { scans } from "./code.js";
 import { Swatch } from "../widgets/swatch.js";
 import { Picture, View } from "../widgets/view.js";
 
 const LOST = ["failed", "canceled", "expired", "missing"];
-const SIZES = { s: "132px", m: "220px", l: "340px" };
+const SIZES = { s: "132px", m: "220px", l: "328px" };
 
-/** `chosen`: a signal of {prompt, seed, a, b}; `choose(changes)` of it; `hidden`: indices of arms; `filter`: what a row must have. */
-export function Grid({ live, chosen, choose, size, hidden, hide, filter }) {
+/** The arms in the order of their columns, the pinned one first, without the hidden; from the address. */
+export function columns(arms) {
+  const listed = (name) => query(name).split(",").filter(Boolean).map(Number);
+  const [order, hidden, [pinned]] = ["order", "hide", "pin"].map(listed);
+  const place = (arm) => (arm === pinned ? -1 : order.includes(arm) ? order.indexOf(arm) : arm);
+  const all = arms.map((_, arm) => arm).sort((one, other) => place(one) - place(other));
+  return { all, hidden, pinned, shown: all.filter((arm) => !hidden.includes(arm)) };
+}
+
+/** `chosen`: a signal of {prompt, seed, a, b}; `choose(changes)` of it; `filter`: what a row must have. */
+export function Grid({ live, chosen, choose, size, filter }) {
   const { prompts, seeds, arms } = live.found.value;
-  const shown = arms.map((_, index) => index).filter((index) => !hidden.includes(index));
-  const rows = prompts.flatMap((_, prompt) => seeds.map((_, seed) => ({ prompt, seed }))).filter((row) => matches(live, row, filter));
+  const { shown, hidden, pinned } = columns(arms);
+  const groups = prompts.map((_, prompt) => ({ prompt, rows: seeds.map((_, seed) => seed).filter((seed) => matches(live, { prompt, seed }, filter)) })).filter(({ rows }) => rows.length);
+  const held = (arm) => (arm === pinned ? "pinned" : "");
   return html`<div class="grid-scroll" tabindex="0" role="region" aria-label="Pictures by prompt and arm">
     <table class="grid" style=${{ "--cell": SIZES[size] ?? SIZES.m }}>
-      <thead><tr><th scope="col">Prompt</th>${shown.map((arm) => html`<th scope="col" style=${{ "--arm": `var(--arm-${arm})` }}><div class="bar">
+      <thead><tr><th scope="col">Prompt</th>${shown.map((arm) => html`<th scope="col" key=${arm} class=${held(arm)} style=${{ "--arm": `var(--arm-${arm})` }}><div class="bar">
         <${Swatch} arm=${arm} /><span>${arms[arm].label}</span>${arm === 0 && html`<span class="quiet">baseline</span>`}
-        ${shown.length > 1 && html`<button type="button" class="plain push" aria-label="Hide ${arms[arm].label}" onClick=${() => hide(arm)}>×</button>`}</div></th>`)}</tr></thead>
-      <tbody>${rows.map(({ prompt, seed }) => html`<tr key="${prompt}/${seed}">
-        <th scope="row"><p dir="auto">${prompts[prompt] || "(empty prompt)"}</p><p class="quiet num">seed ${seeds[seed]}</p></th>
-        ${shown.map((arm) => html`<td key=${arm} style=${{ "--arm": `var(--arm-${arm})` }}><${Cell} ...${{ live, chosen, choose }} cell=${live.at(prompt, seed, arm)} /></td>`)}
-      </tr>`)}</tbody>
+        ${shown.length > 1 && html`<button type="button" class="plain push" aria-label="Hide ${arms[arm].label}" onClick=${() => put({ hide: [...hidden, arm].join() })}>×</button>`}</div></th>`)}</tr></thead>
+      ${groups.map(({ prompt, rows }) => html`<tbody key=${prompt}>${rows.map((seed, place) => html`<tr key=${seed}>
+        <th scope="row"><p dir="auto" class=${place ? "sr" : ""}>${prompts[prompt] || "(empty prompt)"}</p><p class="quiet num">seed ${seeds[seed]}</p></th>
+        ${shown.map((arm) => html`<td key=${arm} class=${held(arm)} style=${{ "--arm": `var(--arm-${arm})` }}><${Cell} ...${{ live, chosen, choose }} cell=${live.at(prompt, seed, arm)} /></td>`)}
+      </tr>`)}</tbody>`)}
     </table>
-    ${rows.length === 0 && html`<p class="quiet card">No row matches the filter.</p>`}
+    ${!groups.length && html`<p class="quiet card">No row matches the filter.</p>`}
   </div>`;
+}
+
+/** Which columns there are and where: a list, so that it needs no dragging. */
+export function Columns({ arms }) {
+  const [open, see] = useState(false);
+  const { all, hidden, pinned } = columns(arms);
+  const move = (place, by) => {
+    const next = [...all];
+    next.splice(place + by, 0, ...next.splice(place, 1));
+    put({ order: next.join() });
+  };
+  const show = (arm, on) => put({ hide: (on ? hidden.filter((one) => one !== arm) : [...hidden, arm]).join() });
+  const first = all[0] === pinned ? 1 : 0;
+  return html`<details class="menu" onToggle=${(event) => see(event.currentTarget.open)}><summary class="button small">Columns</summary>${open && html`<ul class="sheet plain left">${all.map((arm, place) => html`<li class="bar">
+    <label class="check"><input type="checkbox" checked=${!hidden.includes(arm)} disabled=${!hidden.includes(arm) && hidden.length === arms.length - 1} onChange=${(event) => show(arm, event.target.checked)} /><${Swatch} arm=${arm} />${arms[arm].label}</label>
+    <span class="push bar"><button type="button" class="plain" disabled=${place <= first} aria-label="Move ${arms[arm].label} to the left" onClick=${() => move(place, -1)}>←</button>
+      <button type="button" class="plain" disabled=${place < first || place === all.length - 1} aria-label="Move ${arms[arm].label} to the right" onClick=${() => move(place, 1)}>→</button>
+      <button type="button" class="plain" aria-pressed=${arm === pinned} aria-label="Pin ${arms[arm].label} at the left" onClick=${() => put({ pin: arm === pinned ? null : arm })}>Pin</button></span></li>`)}
+    ${hidden.length > 0 && html`<li><button type="button" class="plain" onClick=${() => put({ hide: null })}>Show all arms</button></li>`}</ul>`}</details>`;
 }
 
 function matches(live, { prompt, seed }, filter) {

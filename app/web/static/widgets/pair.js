@@ -1,10 +1,10 @@
 // Two pictures of one row: side by side, slider, blink, onion skin, difference. Zoom is shared by all.
 
 import { Fragment, html, useEffect, useRef, useState } from "../vendor/ui.js";
-import { KINDS, map, numbers, paint } from "../lib/difference.js";
+import { KINDS } from "../lib/difference.js";
 import { local, put, query } from "../lib/route.js";
 import { short } from "../lib/say.js";
-import { Picture, View, ZoomBar } from "../widgets/view.js";
+import { Picture, View } from "../widgets/view.js";
 
 export const MODES = { slider: "Slider", side: "Side by side", blink: "Blink", onion: "Onion skin", diff: "Difference" };
 const BLINK_MS = 600;
@@ -16,7 +16,6 @@ export function Pair({ a, b, width, height }) {
   return html`<div class="tight">
     <div class="bar">
       <fieldset class="pills"><legend class="sr">How to compare</legend>${Object.entries(MODES).map(([name, text]) => html`<label><input type="radio" name="mode" value=${name} checked=${name === mode} onChange=${() => put({ mode: name })} />${text}</label>`)}</fieldset>
-      <span class="push"><${ZoomBar} /></span>
     </div>
     <${Mode} a=${a} b=${b} width=${width} height=${height} />
   </div>`;
@@ -33,16 +32,17 @@ function Slider({ a, b, width, height }) {
       <${Picture} image=${a.image} alt="A: ${a.alt}" />
       <div class="clip ${way}"><${Picture} image=${b.image} alt="B: ${b.alt}" /></div>
       <div class="rule ${way}"></div><${Tags} a=${a} b=${b} />
+      <input id="at" class="over ${way}" type="range" min="0" max="100" step="1" value=${at} aria-valuetext="${at} % ${a.name}, ${100 - at} % ${b.name}" onInput=${(event) => set(Number(event.target.value))} />
     <//></div>
     <label for="at">Where A ends and B begins</label>
-    <input id="at" type="range" min="0" max="100" step="1" value=${at} aria-valuetext="${at} % ${a.name}, ${100 - at} % ${b.name}" onInput=${(event) => set(Number(event.target.value))} />
     <div class="bar" role="group" aria-label="Slider positions">${[0, 25, 50, 75, 100].map((value) => html`<button type="button" class="plain" aria-pressed=${value === at} onClick=${() => set(value)}>${value} %</button>`)}
       <button type="button" class="plain push" aria-pressed=${way === "level"} onClick=${() => put({ way: way === "level" ? null : "level" })}>Horizontal edge</button></div>
   <//>`;
 }
 
-const Side = ({ a, b, width, height }) => html`<div class="surround">${[["A", a], ["B", b]].map(([role, one]) => html`<figure>
-  <${View} width=${width} height=${height}><${Picture} image=${one.image} alt="${role}: ${one.alt}" /><//><figcaption>${role} ${one.name}</figcaption></figure>`)}</div>`;
+const Side = ({ a, b, width, height }) => html`<${Fragment}><div class="surround">${[["A", a], ["B", b]].map(([role, one]) => html`<figure>
+  <${View} width=${width} height=${height} whole=${query("free") === "1" && role === "B"}><${Picture} image=${one.image} alt="${role}: ${one.alt}" /><//><figcaption>${role} ${one.name}</figcaption></figure>`)}</div>
+  <label class="check"><input type="checkbox" checked=${query("free") === "1"} onChange=${(event) => put({ free: event.target.checked ? "1" : null })} />Keep B whole while A is zoomed</label><//>`;
 
 function Blink({ a, b, width, height }) {
   const [second, show] = useState(false);
@@ -91,29 +91,50 @@ async function pixels(url) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
+let worker;
+let asked = 0;
+
+/** What the worker says of two pictures: {told, scale, painted}. */
+async function compared(a, b, kind, fit) {
+  const [one, other] = await Promise.all([pixels(a), pixels(b)]);
+  if (one.width !== other.width || one.height !== other.height) throw new Error("the pictures differ in size");
+  worker ??= new Worker(new URL("../lib/difference-worker.js", import.meta.url), { type: "module" });
+  const id = ++asked;
+  const answer = new Promise((give, fail) => {
+    const hear = ({ data }) => data.id === id && (worker.removeEventListener("message", hear), give(data));
+    worker.addEventListener("message", hear);
+    worker.addEventListener("error", fail, { once: true });
+  });
+  worker.postMessage({ id, kind, fit, a: one.data, b: other.data, width: one.width });
+  return { ...(await answer), width: one.width, height: one.height };
+}
+
 function Difference({ a, b, width, height }) {
   const kind = KINDS[query("kind")] ? query("kind") : "rgb";
+  const fit = query("fit") === "1";
   const canvas = useRef();
-  const [told, tell] = useState(null);
+  const [found, tell] = useState(null);
   const about = KINDS[kind];
   useEffect(() => {
     let stale = false;
-    Promise.all([pixels(a.image.url), pixels(b.image.url)]).then(([one, other]) => {
-      if (stale || !canvas.current || one.width !== other.width) return;
-      const values = map(kind, one.data, other.data);
-      canvas.current.width = one.width;
-      canvas.current.height = one.height;
-      canvas.current.getContext("2d").putImageData(new ImageData(paint(values, about.scale, about.signed), one.width), 0, 0);
-      tell(numbers(values, one.data, other.data));
-    }).catch(() => tell(null));
+    compared(a.image.url, b.image.url, kind, fit).then((answer) => {
+      if (stale || !canvas.current) return;
+      canvas.current.width = answer.width;
+      canvas.current.height = answer.height;
+      canvas.current.getContext("2d").putImageData(new ImageData(answer.painted, answer.width), 0, 0);
+      tell(answer);
+    }).catch((problem) => !stale && tell({ problem: problem.message ?? "the browser could not compute it" }));
     return () => (stale = true);
-  }, [a.image.url, b.image.url, kind]);
-  const summary = told ? `mean ${short(told.mean)}, 99th percentile ${short(told.p99)}, most ${short(told.most)}` : "computing";
+  }, [a.image.url, b.image.url, kind, fit]);
+  const told = found?.told;
+  const scale = short(found?.scale ?? about.scale);
+  const summary = told ? `mean ${short(told.mean)}, 99th percentile ${short(told.p99)}, most ${short(told.most)}` : found?.problem ?? "computing";
+  const rows = told && [["Mean", told.mean], ["99th percentile", told.p99], ["Most", told.most], ["PSNR, dB", told.psnr], ["SSIM", told.ssim]];
   return html`<${Fragment}><div class="surround"><${View} width=${width} height=${height}><canvas ref=${canvas} role="img" aria-label="Difference of ${a.name} and ${b.name}, ${about.title}: ${summary}"></canvas><//></div>
-    <div class="bar"><fieldset class="pills"><legend class="sr">Measure</legend>${Object.entries(KINDS).map(([name, one]) => html`<label><input type="radio" name="kind" value=${name} checked=${name === kind} onChange=${() => put({ kind: name === "rgb" ? null : name })} />${one.title}</label>`)}</fieldset></div>
+    <div class="bar"><fieldset class="pills"><legend class="sr">Measure</legend>${Object.entries(KINDS).map(([name, one]) => html`<label><input type="radio" name="kind" value=${name} checked=${name === kind} onChange=${() => put({ kind: name === "rgb" ? null : name })} />${one.title}</label>`)}</fieldset>
+      <label class="check push"><input type="checkbox" checked=${fit} onChange=${(event) => put({ fit: event.target.checked ? "1" : null })} />Scale to this pair</label></div>
     <div class="heat ${about.signed ? "signed" : ""}" aria-hidden="true"></div>
-    <p class="bar quiet num"><span>${about.signed ? `−${about.scale}` : 0}</span><span class="push">${about.scale} and more</span></p>
-    <p class="quiet">${about.unit}</p>
-    ${told && html`<table class="data" id="difference"><tbody>
-      ${[["mean", told.mean], ["99th percentile", told.p99], ["most", told.most], ["PSNR, dB", told.psnr]].map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${Number.isFinite(value) ? short(value) : "identical"}</td></tr>`)}</tbody></table>`}<//>`;
+    <p class="bar between quiet num"><span>${about.signed ? `−${scale}` : 0}</span><span>${about.unit}</span><span>${scale} and more</span></p>
+    ${found?.problem && html`<p class="note trouble">No difference: ${found.problem}.</p>`}
+    ${rows && html`<dl class="figures" id="difference">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value === Infinity ? "identical" : short(value)}</dd></div>`)}</dl>`}<//>`;
 }

@@ -15,7 +15,7 @@ function stepsOf(cell, arm) {
 /** A code or an edit takes more steps than its sampler has. */
 const lastOf = (kept, arm) => Math.max(arm.steps - 1, (kept.at(-1) ?? -1) + 1);
 
-/** `a`, `b`: cells; `arms`: their arms; the step is in the address, or under the plots' cursor. */
+/** `a`, `b`: cells; `arms`: their arms; the step is in the address, or under the plots' cursor; `beat` as in `Differs`. */
 export function Scrubber({ a, b, arms, width, height }) {
   const [one, other] = [a, b].map((cell) => ({ cell, arm: arms[cell.arm], steps: stepsOf(cell, arms[cell.arm]) }));
   const stops = [...new Set([...one.steps, ...other.steps])].sort((x, y) => x - y);

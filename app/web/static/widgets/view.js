@@ -5,8 +5,10 @@ import { local, query } from "../lib/route.js";
 import { panBy, zoom, zoomBy } from "../lib/zoom.js";
 import { WrongModules } from "./code.js";
 
-/** A frame for pictures of the size `width` x `height`; `children` lie on each other. */
-export function View({ width, height, style = {}, children }) {
+const WHOLE = { "--z": 1, "--x": 0, "--y": 0 };
+
+/** A frame for pictures of the size `width` x `height`; `children` lie on each other. `whole`: not zoomed with the others. */
+export function View({ width, height, style = {}, whole = false, children }) {
   const box = useRef();
   const drag = useRef(null);
   useEffect(() => {
@@ -25,8 +27,8 @@ export function View({ width, height, style = {}, children }) {
     panBy((drag.current.x - event.clientX) / width, (drag.current.y - event.clientY) / height);
     drag.current = { x: event.clientX, y: event.clientY };
   };
-  return html`<div class="view" ref=${box} style=${{ "--ratio": width / height, ...style }}
-    onPointerDown=${(event) => { if (zoom.value.z > 1 && event.button === 0) { drag.current = { x: event.clientX, y: event.clientY }; box.current.setPointerCapture(event.pointerId); } }}
+  return html`<div class="view" ref=${box} style=${{ "--ratio": width / height, ...style, ...(whole ? WHOLE : {}) }}
+    onPointerDown=${(event) => { if (zoom.value.z > 1 && event.button === 0 && event.target.type !== "range") { drag.current = { x: event.clientX, y: event.clientY }; box.current.setPointerCapture(event.pointerId); } }}
     onPointerMove=${move} onPointerUp=${() => (drag.current = null)} onPointerCancel=${() => (drag.current = null)}>${children}</div>`;
 }
 
@@ -34,7 +36,7 @@ export function View({ width, height, style = {}, children }) {
 export const Picture = ({ image, alt, loading }) => html`<${Fragment}><img src=${local(image.url)} alt=${alt} width=${image.width} height=${image.height} draggable=${false}
   decoding="async" loading=${loading} class=${image.width <= 256 ? "sharp" : ""} />${image.qr && query("marks") === "1" && html`<${WrongModules} image=${image} />`}<//>`;
 
-export const ZoomBar = () => html`<div class="bar" role="group" aria-label="Zoom of all pictures">
+export const ZoomBar = () => html`<div class="bar joined" role="group" aria-label="Zoom of all pictures">
   <button type="button" aria-label="Zoom out" onClick=${() => zoomBy(1 / 1.5)} disabled=${zoom.value.z <= 1}>−</button>
   <span class="quiet num">${zoom.value.z.toFixed(1)}×</span>
   <button type="button" aria-label="Zoom in" onClick=${() => zoomBy(1.5)}>+</button>
