@@ -20,7 +20,18 @@ source = "toy"
 id = "slow"
 source = "toy"
 options = { delay_s = 0.2 }
+
+[[models]]
+id = "endless"
+source = "toy"
+options = { delay_s = 1.0 }
+
+[[models]]
+id = "fragile"
+source = "toy"
+options.weights = { "" = [0.5, 0.3, 0.2], high = [0.05, 0.15, 0.8], broken = [nan, nan, nan] }
 """
+"""`slow` and `endless` leave time to look at what runs; on the prompt "broken", `fragile` fails."""
 
 
 class Serving:

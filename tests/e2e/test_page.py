@@ -1,30 +1,26 @@
-"""The page in a real browser, as a person uses it. Whatever the browser complains of fails the test."""
+"""Every journey in a real browser by mouse. Whatever the browser complains of fails the test."""
 
+import csv
+import io
+import json
 import re
-import signal
+import zipfile
 from pathlib import Path
 
-import pytest
-from playwright.async_api import Page, expect
+from PIL import Image
+from playwright.async_api import Browser, Page, expect
 
 from app.storage.png import read_png
-from tests.e2e.browsing import CHROMIUM, PATIENCE_MS, browsing, compared, settled, stamp, voted
-from tests.e2e.serving import Serving, serving
+from tests.e2e.browsing import MARKS, browsing, canceled, compared, done, settled, stamp, taken, voted
+from tests.e2e.serving import Serving
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(500),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
-]
-
-
-async def done(page: Page, words: str = "done") -> None:
-    await expect(page.locator("#state")).to_contain_text(words, timeout=PATIENCE_MS)
+pytestmark = MARKS
 
 
 async def test_a_stranger_runs_the_worked_example_and_shares_what_they_see(
-    page: Page, service: Serving, complaints: list[str]
+    page: Page, browser: Browser, service: Serving, complaints: list[str]
 ) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.goto("/")
     await page.get_by_role("button", name="Run the worked example").click()
     await done(page)
@@ -33,10 +29,18 @@ async def test_a_stranger_runs_the_worked_example_and_shares_what_they_see(
     await settled(page)
     assert await pictures.first.evaluate("image => image.naturalWidth") > 0
     slider = page.get_by_role("slider", name="Where A ends and B begins")
-    for left in (49, 48, 47, 46, 45):
-        await slider.press("ArrowLeft")
-        await expect(slider).to_have_attribute("aria-valuetext", f"{left} % CFG, {100 - left} % CFG++")
-    await expect(page.locator(".clip")).to_have_css("clip-path", "inset(0px 0px 0px 45%)")
+    await slider.scroll_into_view_if_needed()
+    box = await slider.bounding_box()
+    assert box is not None
+    height = box["y"] + box["height"] / 2
+    await page.mouse.move(box["x"] + box["width"] / 2, height)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] * 0.3, height, steps=5)
+    await page.mouse.up()
+    left = int(await slider.input_value())
+    assert 25 <= left <= 35
+    await expect(slider).to_have_attribute("aria-valuetext", f"{left} % CFG, {100 - left} % CFG++")
+    await expect(page.locator(".clip")).to_have_css("clip-path", f"inset(0px 0px 0px {left}%)")
     said = page.get_by_role("region", name="What differs")
     await expect(said).to_contain_text("the method differs: CFG and CFG++; saturation goes from")
     await expect(said).to_contain_text("the mean guidance norm from")
@@ -44,12 +48,14 @@ async def test_a_stranger_runs_the_worked_example_and_shares_what_they_see(
     await page.get_by_label("B", exact=True).select_option(label="APG")
     await page.get_by_role("button", name="Zoom in").first.click()
     await expect(page).to_have_url(re.compile(r"z=1\.5"))
-    shared = page.url
-    async with browsing(service.url(), complaints) as elsewhere:
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.get_by_text("The link copied.").first).to_be_visible()
+    shared = await page.evaluate("navigator.clipboard.readText()")
+    async with browsing(browser, service.url(), complaints) as elsewhere:
         other = await elsewhere.new_page()
         await other.goto(shared)
         await expect(other.get_by_role("slider", name="Where A ends")).to_have_attribute(
-            "aria-valuetext", "45 % CFG, 55 % APG"
+            "aria-valuetext", f"{left} % CFG, {100 - left} % APG"
         )
         await settled(other)
         for look in (page, other):
@@ -59,35 +65,28 @@ async def test_a_stranger_runs_the_worked_example_and_shares_what_they_see(
             assert set(shapes) == {"matrix(1.5"}
 
 
-async def test_the_whole_way_by_keyboard(page: Page) -> None:
-    await page.goto("/")
-    await expect(page.get_by_role("button", name="Run the worked example")).to_be_visible()
-    for _ in range(12):
-        await page.keyboard.press("Tab")
-        if await page.evaluate("document.activeElement.textContent") == "Run the worked example":
-            break
-    await page.keyboard.press("Enter")
-    await done(page)
-    await page.keyboard.press("m")
-    await expect(page.get_by_role("radio", name="Side by side")).to_be_checked()
-    await page.keyboard.press("x")
-    await expect(page.get_by_label("A", exact=True)).to_have_value("1")
-    await page.keyboard.press("t")
-    await expect(page.get_by_role("link", name="Trajectories")).to_have_attribute("aria-current", "page")
-    plot = page.get_by_role("img", name="Guidance norm")
-    await plot.press("ArrowRight")
-    await expect(page.get_by_role("status")).to_contain_text("step 1: CFG ")
-    await page.keyboard.press("?")
-    await expect(page.get_by_role("dialog")).to_contain_text("Swap A and B")
-    await page.keyboard.press("Escape")
-    await page.keyboard.press("v")
-    await expect(page.get_by_role("img", name="Image 1")).to_be_visible()
-    await page.keyboard.press("1")
-    await expect(page.get_by_text("1 of 30 votes planned are yours")).to_be_visible()
+async def test_all_arms_appear_step_by_step_and_little_is_said_aloud(page: Page, service: Serving) -> None:
+    slow = compared(service.url(), wait=False, model="endless", steps=200, preview_every=1, prompts=[stamp()])
+    await page.goto(f"/compare/{slow}")
+    await page.evaluate(
+        """() => {
+          window.said = [];
+          const region = document.querySelector("[role=status]");
+          const hear = () => window.said.push(region.textContent);
+          new MutationObserver(hear).observe(region, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    for label in ("CFG", "CFG++", "APG"):
+        await expect(page.get_by_role("img", name=f"preview of {label}, ")).to_be_visible()
+    await expect(page.locator("table.grid")).to_contain_text(re.compile("step [1-9][0-9]* of 200"))
+    canceled(service.url(), slow)
+    await done(page, "3 not made")
+    said = await page.evaluate("window.said")
+    assert 1 <= len(said) <= 4, said  # of each picture that ends, of no step
 
 
 async def test_cancel_says_so_and_what_is_missing_is_made_again(page: Page, service: Serving) -> None:
-    slow = compared(service.url(), wait=False, model="slow", steps=40, prompts=[stamp()])
+    slow = compared(service.url(), wait=False, model="endless", steps=200, prompts=[stamp()])
     await page.goto(f"/compare/{slow}")
     await expect(page.locator("progress").first).to_be_visible()
     await page.get_by_role("button", name="Cancel").click()
@@ -97,6 +96,21 @@ async def test_cancel_says_so_and_what_is_missing_is_made_again(page: Page, serv
     await expect(page.locator("#state")).to_contain_text("2 not made")
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator("#state")).to_contain_text("3 not made")
+
+
+async def test_a_failed_cell_says_why_and_is_tried_again(page: Page, service: Serving) -> None:
+    failed = compared(service.url(), model="fragile", prompts=["high", "broken"])
+    await page.goto(f"/compare/{failed}")
+    await done(page, "3 of 6 pictures, 3 not made")
+    await expect(page.locator("table.grid")).to_contain_text("failed: the network's answer for this image is")
+    async with page.expect_response("**/retry?cell=*") as answer:
+        await page.get_by_role("button", name="Make again: APG, broken").click()
+    made = await (await answer.value).json()
+    assert [cell["status"] for cell in made["cells"]].count("failed") == 2
+    await done(page, "3 of 6 pictures, 3 not made")  # as it cannot but fail
+    await page.get_by_label("Rows").fill("failed")
+    await expect(page.get_by_role("rowheader", name="broken")).to_be_visible()
+    await expect(page.get_by_role("rowheader", name="high")).to_have_count(0)
 
 
 async def test_a_refusal_stands_beside_its_field_and_in_a_summary(page: Page, complaints: list[str]) -> None:
@@ -224,30 +238,29 @@ async def test_a_picture_taken_away_brings_its_request_back(
     await expect(page.get_by_label("Seeds")).to_have_value("7")
 
 
-@pytest.mark.slow
-async def test_six_tabs_follow_one_comparison_and_the_seventh_still_loads(
-    page: Page, service: Serving
-) -> None:
-    slow = compared(service.url(), wait=False, model="slow", steps=60, prompts=[stamp()])
-    for _ in range(6):
-        tab = await page.context.new_page()
-        await tab.goto(f"/compare/{slow}")
-        await expect(tab.locator("progress").first).to_be_visible()
-    await page.goto("/library")
-    await expect(page.get_by_role("heading", name="Library")).to_be_visible()
-
-
-@pytest.mark.slow
-async def test_a_restart_of_the_service_loses_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", "--port", "18973") as first:
-        slow = compared(first.url(), wait=False, model="slow", steps=40, prompts=["high"])
-        async with browsing(first.url(), []) as context:
-            page = await context.new_page()
-            await page.goto(f"/compare/{slow}")
-            await expect(page.locator("#state")).to_contain_text("of 3 pictures")
-            await expect(page.locator("progress").first).to_be_visible()
-            first.stop(signal.SIGKILL)  # told to stop, it would finish what it holds
-            await expect(page.get_by_role("alert")).to_contain_text("The connection is lost")
-            with serving(tmp_path / "data", "--port", "18973") as second:
-                second.url()
-                await done(page, "3 of 3 pictures, done")
+async def test_everything_is_taken_away(page: Page, service: Serving) -> None:
+    made = compared(service.url(), prompts=[stamp(), "low"])
+    voted(service.url(), made, 2, "somebody-2")
+    await page.goto(f"/compare/{made}")
+    await page.get_by_text("Export", exact=True).click()
+    files = {
+        (await link.inner_text()).split(" (")[0]: await taken(page, link.click)
+        for link in await page.locator("#export a").all()
+    }
+    packed = zipfile.ZipFile(io.BytesIO(files["Everything as zip"]))
+    assert sum(name.startswith("images/") for name in packed.namelist()) == 6
+    assert files["Report, one HTML file"].count(b"data:image/png;base64,") == 6
+    assert Image.open(io.BytesIO(files["Contact sheet, PNG"])).width > 3 * 64
+    scores, traces, votes = (
+        list(csv.DictReader(io.StringIO(files[name].decode())))
+        for name in ("Scores, CSV", "Traces, CSV", "Votes, CSV")
+    )
+    assert [row["arm"] for row in scores].count("APG") == 2
+    assert len(traces) == 6 * 3
+    assert len(votes) == 2
+    assert json.loads(files["All numbers, JSON"])["id"] == made
+    await page.get_by_role("link", name="Trajectories").click()
+    save = page.get_by_role("figure", name="Guidance norm").get_by_role("button", name="CSV")
+    plotted = list(csv.reader(io.StringIO((await taken(page, save.click)).decode())))
+    assert plotted[0] == ["step", "CFG", "CFG++", "APG"]
+    assert [row[0] for row in plotted[1:]] == ["1", "2", "3"]

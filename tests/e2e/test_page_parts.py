@@ -10,11 +10,10 @@ from playwright.async_api import Page, expect
 
 from app.web import WEB
 from benchmarks.page import TOLD, snapshot, steps
-from tests.e2e.browsing import CHROMIUM, PATIENCE_MS
+from tests.e2e.browsing import in_browser
 
 STATIC = WEB / "static"
 OWN = [path for path in STATIC.glob("**/*.js") if path.parent.name != "vendor"]
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -48,9 +47,7 @@ def test_what_is_vendored_is_named_licensed_and_unchanged() -> None:
     assert b"eval(" not in bundle
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(300)
-@needs_browser
+@in_browser
 async def test_the_first_load_is_below_150_kb_and_policy_is_strict(page: Page) -> None:
     sizes = dict[str, int]()
 
@@ -68,9 +65,7 @@ async def test_the_first_load_is_below_150_kb_and_policy_is_strict(page: Page) -
     assert sum(sizes.values()) < 150_000, sizes
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(300)
-@needs_browser
+@in_browser
 async def test_differences_equal_numpys(page: Page) -> None:
     rng = np.random.default_rng(3)
     a, b = rng.integers(0, 256, (2, 40, 30, 4))
@@ -105,9 +100,7 @@ async def test_differences_equal_numpys(page: Page) -> None:
     assert told["oklab"]["mean"] > abs(told["lightness"]["mean"]) > 0
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(300)
-@needs_browser
+@in_browser
 async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
     await page.goto("/library")
     told = await page.evaluate(
@@ -133,15 +126,13 @@ async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
     }
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(300)
-@needs_browser
+@in_browser
 async def test_a_batch_of_events_changes_its_cells_alone(page: Page) -> None:
     """What keeps a grid of 200 cells within its budget; `benchmarks.page` measures the milliseconds."""
     await page.add_init_script(TOLD)
     await page.route("**/v1/comparisons/grid", lambda route: route.fulfill(json=snapshot()))
     await page.goto("/compare/grid")
-    await expect(page.locator("table.grid")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.locator("table.grid")).to_be_visible()
     touched = [0, 7, 8, 199]
     for step in (1, 2):
         told = await page.evaluate("(events) => tell(events)", steps(touched, step))

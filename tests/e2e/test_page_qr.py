@@ -3,18 +3,13 @@
 import re
 from pathlib import Path
 
-import pytest
 from PIL import Image
 from playwright.async_api import Page, expect
 
-from tests.e2e.browsing import CHROMIUM, PATIENCE_MS, compared, settled, stamp
+from tests.e2e.browsing import MARKS, compared, settled, stamp
 from tests.e2e.serving import Serving
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(500),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
-]
+pytestmark = MARKS
 
 
 async def test_a_qr_code_is_asked_for_and_its_readers_and_wrong_modules_are_shown(page: Page) -> None:
@@ -31,7 +26,7 @@ async def test_a_qr_code_is_asked_for_and_its_readers_and_wrong_modules_are_show
     for name, value in (("refine iterations", "30"), ("refine lr", "300")):
         await page.get_by_label(name, exact=True).first.fill(value)
     await page.get_by_role("button", name="Run 2 pictures").click()
-    await expect(page.locator("#state")).to_contain_text("2 of 2 pictures, done", timeout=PATIENCE_MS)
+    await expect(page.locator("#state")).to_contain_text("2 of 2 pictures, done")
     await expect(page.locator("table.grid")).to_contain_text("of the correction left")
     await expect(page.locator("table.grid")).to_contain_text("does not scan")
     report = page.get_by_role("region", name="The QR codes")
@@ -85,7 +80,7 @@ async def test_a_form_starts_from_a_picture_and_a_fork_does_too(page: Page, tmp_
     await page.get_by_label("Prompts, one a line").fill(stamp())
     await page.get_by_label("Steps", exact=True).fill("4")
     await page.get_by_role("button", name="Run 3 pictures").click()
-    await expect(page.locator("#state")).to_contain_text("3 of 3 pictures, done", timeout=PATIENCE_MS)
+    await expect(page.locator("#state")).to_contain_text("3 of 3 pictures, done")
     await page.get_by_role("link", name="Fork").click()
     await expect(page.get_by_label("Share of the steps that change it")).to_have_value("0.5")
     await settled(page)

@@ -31,11 +31,16 @@ setTheme(theme.value);
 
 async function show(shown) {
   if (who.value === undefined) await ask();
+  if (screen.value?.path === shown) return;
   const [pattern, name] = SCREENS.find(([known]) => known.test(shown)) ?? SCREENS[0];
   const [, id] = pattern.exec(shown) ?? [];
-  const module = await import(`./pages/${name}.js`);
+  const module = await import(`./pages/${name}.js`).catch(() => ({ default: Unreachable }));
   if (path() === shown) screen.value = { Page: module.default, id, path: shown };
 }
+
+const Unreachable = () => html`<div class="stack"><h1 tabindex="-1">This screen could not be loaded</h1>
+  <p>The server does not answer; is <code>make serve</code> still running?</p>
+  <div><button class="primary" onClick=${() => location.reload()}>Load it again</button></div></div>`;
 
 function Header() {
   const here = path();
@@ -60,14 +65,29 @@ function Body() {
   const main = useRef();
   const shown = screen.value;
   useEffect(() => {
-    if (shown && shown.path !== Body.first) main.current?.querySelector("h1")?.focus();
-    Body.first ??= shown?.path;
+    const first = shown === null || (Body.first ??= shown) === shown;
+    return first || !main.current ? undefined : headed(main.current);
   }, [shown]);
   if (who.value === null) return html`<main id="main" tabindex="-1"><${SignIn} /></main>`;
   return html`<main id="main" ref=${main} tabindex="-1">
     ${error ? html`<h1 tabindex="-1">This page broke</h1><p>${error.message}. Reload it; if that does not help, the browser's console says where.</p>`
       : shown ? html`<${shown.Page} key=${shown.path} id=${shown.id} />` : html`<h1>Loading</h1>`}
   </main>`;
+}
+
+/** A new screen begins at its heading, also where that of its loading gives way to its own. Returns how to end it. */
+function headed(main) {
+  let heading = null;
+  const find = () => {
+    if (heading?.isConnected) return;
+    const free = !heading || document.activeElement === document.body;
+    heading = main.querySelector("h1");
+    if (free) heading?.focus({ preventScroll: true });
+  };
+  find();
+  const watch = new MutationObserver(find);
+  watch.observe(main, { childList: true, subtree: true });
+  return () => watch.disconnect();
 }
 
 const leave = () => call("/v1/session", { method: "DELETE" }).then(() => (who.value = null)).catch((problem) => say(problem.message));

@@ -1,16 +1,17 @@
-// One table of shortcuts: it acts, and it is the help. Single letters do nothing while a field has the focus.
+// One table of shortcuts: it acts, and it is the help. Single letters do nothing where letters are written.
 
-import { html, signal, useEffect, useRef } from "../vendor/ui.js";
+import { html, signal, useEffect, useLayoutEffect, useRef } from "../vendor/ui.js";
 
 export const help = signal(false);
 const off = signal(localStorage.getItem("shortcuts") === "off");
 const tables = new Set();
+const WRITTEN = "input:not([type=radio], [type=checkbox], [type=range]), select, textarea, [contenteditable]";
 
 /** Have `table` act while a component lives: { g: ["Grid", act], ... }. */
 export function useKeys(table) {
   const latest = useRef(table);
   latest.current = table;
-  useEffect(() => {
+  useLayoutEffect(() => {
     tables.add(latest);
     return () => tables.delete(latest);
   }, []);
@@ -19,8 +20,8 @@ export function useKeys(table) {
 export function listen() {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    if (event.target.closest?.("input, select, textarea, [contenteditable]") && event.key !== "Escape") return;
-    if (event.target.closest?.("button, a, summary, svg") && (event.key === " " || event.key === "Enter" || event.key.startsWith("Arrow"))) return;
+    if (event.target.closest?.(WRITTEN) && event.key !== "Escape") return;
+    if (event.target.closest?.("button, a, summary, svg, input") && (event.key === " " || event.key === "Enter" || event.key.startsWith("Arrow"))) return;
     if (off.value && event.key.length === 1) return;
     if (event.key === "?") {
       help.value = true;

@@ -12,6 +12,20 @@ const RETRY_MS = 2000;
 const SLICE_MS = 7;
 const SLICE_EVENTS = 8;
 const BEAT_MS = 500;
+/** A browser has six connections to a server for all its tabs; what is loaded and asked needs some. */
+const STREAMS = 4;
+
+/** A place for a stream among those of all tabs: how to give it back, or null where none is free. */
+async function placed() {
+  if (!navigator.locks) return () => {}; // as on plain http from another machine
+  for (let number = 0; number < STREAMS; number++) {
+    const free = await new Promise((tell) => {
+      navigator.locks.request(`lodestar-stream-${number}`, { ifAvailable: true }, (lock) => lock ? new Promise((leave) => tell(leave)) : tell(null));
+    });
+    if (free) return free;
+  }
+  return null;
+}
 
 /** How a cell's picture came about: progress, the last preview and the steps of all, the trace by step (see `beat`). */
 class Course {
@@ -87,8 +101,14 @@ export class Live {
     this.told[index] = null;
   }
 
-  follow() {
+  /** Hear of events; where too many tabs do, ask again and again until there is a place. */
+  async follow() {
     this.close();
+    const turn = (this.turn = {});
+    const free = await placed();
+    if (this.turn !== turn) return free?.();
+    if (!free) return void (this.timer = setTimeout(() => this.start(), RETRY_MS));
+    this.free = free;
     const source = (this.source = new EventSource(`${root}${comparison(this.id)}/events?after=${this.last}`));
     const hear = (name) => source.addEventListener(name, (event) => this.put(name, JSON.parse(event.data)));
     ["snapshot", "progress", "preview", "guidance", "image", "done", ...STATES].forEach(hear);
@@ -108,6 +128,9 @@ export class Live {
 
   close() {
     clearTimeout(this.timer);
+    this.turn = null;
+    this.free?.();
+    this.free = null;
     this.source?.close();
     this.source = null;
   }

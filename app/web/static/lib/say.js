@@ -9,12 +9,23 @@ let timer;
 /** Announce without showing; the last one wins. */
 export const announce = (text) => (said.value = text);
 
-/** Show for a while: `say("Deleted.", { label: "Undo", act })`. */
+/** Show for a while, and as long as it is pointed at or has the focus: `say("Deleted.", { label: "Undo", act, otherwise })`. */
 export function say(text, button = null, seconds = 6) {
-  clearTimeout(timer);
+  end();
   toast.value = { text, button };
   announce(text);
-  timer = setTimeout(() => (toast.value = null), seconds * 1000);
+  timer = setTimeout(function due() {
+    if (document.querySelector("#toast:is(:hover, :focus-within)")) timer = setTimeout(due, 1000);
+    else end();
+  }, seconds * 1000);
+}
+
+/** Nobody pressed its button. */
+function end() {
+  clearTimeout(timer);
+  const ended = toast.value;
+  toast.value = null;
+  ended?.button?.otherwise?.();
 }
 
 /** A number with three significant digits. */

@@ -1,6 +1,6 @@
 // One comparison: overview, pair, metrics, trajectories, spec. What is looked at is in the address.
 
-import { Fragment, computed, html, useComputed, useEffect, useMemo, useState } from "../vendor/ui.js";
+import { Fragment, computed, html, useComputed, useEffect, useMemo, useRef, useState } from "../vendor/ui.js";
 import { call, comparison, loadCatalogue, post } from "../lib/api.js";
 import { requestOf } from "../lib/draft.js";
 import { useKeys } from "../lib/keys.js";
@@ -139,8 +139,12 @@ function Top({ live }) {
 }
 
 function Title({ live, title }) {
-  const [editing, edit] = useState(false);
-  if (!editing) return html`<${Fragment}><h1 tabindex="-1">${title}</h1><button type="button" class="plain" onClick=${() => edit(true)}>Rename</button><//>`;
+  const [editing, edit] = useState(null);
+  const opener = useRef();
+  useEffect(() => {
+    if (editing === false) opener.current.focus();
+  }, [editing]);
+  if (!editing) return html`<${Fragment}><h1 tabindex="-1">${title}</h1><button type="button" class="plain" ref=${opener} onClick=${() => edit(true)}>Rename</button><//>`;
   const save = async (event) => {
     event.preventDefault();
     const name = new FormData(event.target).get("title").trim();

@@ -6,7 +6,6 @@ import { local, put, query, root } from "../lib/route.js";
 import { announce, count, say } from "../lib/say.js";
 
 const PAGE = 24;
-const UNDO_S = 6;
 const list = signal(null);
 const problem = signal(null);
 const hidden = signal(new Set());
@@ -25,9 +24,15 @@ function remove(one) {
     on ? next.add(one.id) : next.delete(one.id);
     hidden.value = next;
   };
+  // Who is at the keyboard goes on where they were: the button that they pressed is gone.
+  const focus = (selector) => requestAnimationFrame(() => setTimeout(() => document.querySelector(selector)?.focus()));
   hide(true);
-  const timer = setTimeout(() => call(comparison(one.id), { method: "DELETE" }).catch((error) => { hide(false); say(error.message); }), UNDO_S * 1000);
-  say(`“${one.title}” will be deleted with its pictures and votes.`, { label: "Undo", act: () => { clearTimeout(timer); hide(false); } }, UNDO_S);
+  say(`“${one.title}” will be deleted with its pictures and votes.`, {
+    label: "Undo",
+    act: () => { hide(false); focus(`[data-id="${one.id}"] button`); },
+    otherwise: () => call(comparison(one.id), { method: "DELETE" }).catch((error) => { hide(false); say(error.message); }),
+  });
+  focus("#toast button");
 }
 
 export default function Library() {
@@ -43,7 +48,7 @@ export default function Library() {
     <div class="bar"><h1 tabindex="-1">Library</h1><span class="push"><label for="search">Search title, prompt, model, method</label><input id="search" type="search" value=${search} onInput=${(event) => put({ search: event.target.value })} /></span></div>
     ${problem.value && html`<p class="note trouble" role="alert">${problem.value.message}</p>`}
     ${list.value && !shown.length && html`<div class="card tight"><p>${search ? "Nothing matches." : "Nothing was compared yet."}</p><p><a class="button primary" href="${root}/">Run the worked example</a></p></div>`}
-    <ul class="plain shelf">${shown.map((one) => html`<li key=${one.id} class="card tight">
+    <ul class="plain shelf">${shown.map((one) => html`<li key=${one.id} data-id=${one.id} class="card tight">
       <a href="${root}/compare/${one.id}" class="strip" tabindex="-1" aria-hidden="true">${one.thumbnails.slice(0, 4).map((url) => html`<img src=${local(url)} alt="" width="80" height="80" loading="lazy" decoding="async" />`)}</a>
       <h2><a href="${root}/compare/${one.id}">${one.title}</a></h2>
       <p class="quiet">${one.arms.map((arm) => arm.label).join(", ")}</p>

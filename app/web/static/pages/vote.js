@@ -74,8 +74,8 @@ export default function Vote({ id }) {
     ${now?.ticket && html`<${Fragment}>
       <p dir="auto">Prompt: <b>${now.prompt || "(empty)"}</b></p>
       <div class="ballot">${now.images.map((url, index) => html`<img key=${url} src=${local(url)} alt="Image ${index + 1}" class=${now.sharp ? "sharp" : ""} />`)}</div>
-      <div class="choices" role="group" aria-label="Your vote">${CHOICES.map(([choice, text, key]) => html`<button type="button" disabled=${busy} onClick=${() => vote(choice)}>${text} <kbd>${key}</kbd></button>`)}</div>
-      <div class="bar"><button type="button" class="plain" disabled=${busy} onClick=${() => vote("skip")}>Skip <kbd>S</kbd></button>
+      <div class="choices" role="group" aria-label="Your vote">${CHOICES.map(([choice, text, key]) => html`<button type="button" aria-disabled=${busy} onClick=${() => vote(choice)}>${text} <kbd>${key}</kbd></button>`)}</div>
+      <div class="bar"><button type="button" class="plain" aria-disabled=${busy} onClick=${() => vote("skip")}>Skip <kbd>S</kbd></button>
         <button type="button" class="plain" disabled=${!before.value} onClick=${undo}>Undo <kbd>U</kbd></button>
         <label class="check"><input type="checkbox" checked=${reveal.value} onChange=${(event) => (reveal.value = event.target.checked)} />Tell me after each vote which was which (it can then not be changed)</label>
         <p class="quiet push num">${now.voted} of ${now.planned} votes planned are yours</p></div><//>`}

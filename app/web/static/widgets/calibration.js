@@ -16,11 +16,11 @@ export function Calibration({ live }) {
   const { id, arms } = live.found.value;
   const made = live.open.value ? 0 : live.counts.value.succeeded;
   const of = query("of", "saturation");
+  useEffect(() => void (told.value = problem.value = null), [id]);
   useEffect(() => {
     let wanted = true;
-    told.value = problem.value = null;
     const keep = (place) => (value) => wanted && (place.value = value);
-    if (made && swept(arms)) get(`${comparison(id)}/calibration?of=${encodeURIComponent(of)}`).then(keep(told), keep(problem));
+    if (made && swept(arms)) get(`${comparison(id)}/calibration?of=${encodeURIComponent(of)}`).then((curve) => { keep(told)(curve); keep(problem)(null); }, keep(problem));
     return () => (wanted = false);
   }, [id, made, of]);
   return html`<div class="stack">
@@ -61,7 +61,7 @@ function Curve({ live }) {
   };
   return html`<div class="stack">
     <div class="note bar"><p>${curve.text}</p>${matched !== null && html`<button type="button" class="push primary" onClick=${use}>Compare at scale ${short(matched)}</button>`}</div>
-    <div class="fields"><${Field} label="What shall be equal">${(attributes) => html`<${Select} attributes=${attributes} value=${of.name} options=${choices.map((one) => [one.name, one.title])} onChange=${(name) => put({ of: name })} />`}<//></div>
+    <div class="fields"><${Field} label="What shall be equal">${(attributes) => html`<${Select} attributes=${attributes} value=${query("of", of.name)} options=${choices.map((one) => [one.name, one.title])} onChange=${(name) => put({ of: name })} />`}<//></div>
     <div class="plots"><${LinePlot} title="${of.title} by scale" about="mean over the pictures; the band is one standard deviation" xTitle="scale of ${method}" most=${high} lines=${lines} /></div>
   </div>`;
 }
