@@ -15,6 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, Request
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATIENCE_MS = 60_000
+PLAIN: dict[str, Any] = {"trust_env": False, "timeout": PATIENCE_MS / 1e3}
 ARMS = [
     {"label": "CFG", "guidance": {"method": "cfg", "scale": 4}},
     {"label": "CFG++", "guidance": {"method": "cfgpp", "scale": 0.6}},
@@ -69,7 +70,7 @@ async def browsing(browser: Browser, url: str, complaints: list[str]) -> AsyncIt
 def compared(url: str, wait: bool = True, **changes: Any) -> str:
     """A comparison of three arms: its id, by default when all its pictures have ended."""
     asked = {"prompts": ["high", "low"], "seeds": [1], "arms": ARMS, "steps": 3, "width": 64, "height": 64}
-    with httpx.Client(base_url=url, trust_env=False) as http:
+    with httpx.Client(base_url=url, **PLAIN) as http:
         answer = http.post("/v1/comparisons", json=asked | changes)
         answer.raise_for_status()
         made = answer.json()
@@ -80,17 +81,17 @@ def compared(url: str, wait: bool = True, **changes: Any) -> str:
 
 def told(url: str, comparison: str) -> dict[str, Any]:
     """What the service tells of a comparison."""
-    return httpx.get(f"{url}/v1/comparisons/{comparison}", trust_env=False).raise_for_status().json()
+    return httpx.get(f"{url}/v1/comparisons/{comparison}", **PLAIN).raise_for_status().json()
 
 
 def canceled(url: str, comparison: str) -> None:
     """Leave the worker to others."""
-    httpx.post(f"{url}/v1/comparisons/{comparison}/cancel", trust_env=False).raise_for_status()
+    httpx.post(f"{url}/v1/comparisons/{comparison}/cancel", **PLAIN).raise_for_status()
 
 
 def voted(url: str, comparison: str, votes: int, voter: str) -> None:
     """Have a voter prefer the left picture so often."""
-    with httpx.Client(base_url=f"{url}/v1/comparisons/{comparison}", trust_env=False) as http:
+    with httpx.Client(base_url=f"{url}/v1/comparisons/{comparison}", **PLAIN) as http:
         for _ in range(votes):
             ticket = http.post("/ballots", json={"voter": voter}).json()["ticket"]
             if ticket is None:

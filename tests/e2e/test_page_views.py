@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.browsing import MARKS, browsing, compared, done, settled, told, voted
+from tests.e2e.browsing import MARKS, PLAIN, browsing, compared, done, settled, told, voted
 from tests.e2e.serving import Serving
 
 pytestmark = MARKS
@@ -51,7 +51,7 @@ async def pressed(page: Page, name: str) -> None:
 
 def pixels(url: str) -> np.ndarray:
     """A picture's values as floats."""
-    png = httpx.get(url, trust_env=False).raise_for_status().content
+    png = httpx.get(url, **PLAIN).raise_for_status().content
     return np.asarray(Image.open(io.BytesIO(png))).astype(float)
 
 
