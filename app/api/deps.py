@@ -14,6 +14,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from pydantic import BeforeValidator, Field
@@ -105,6 +106,7 @@ class KeyCheck(SecurityBase):
     async def __call__(self, request: Request) -> Service:
         lodestar: Service = request.app.state.service
         if not lodestar.settings.keys_required:
+            check_query(request)
             return lodestar
         key = await _key_of(request, lodestar.keys)
         path = request.url.path.removeprefix(lodestar.settings.root_path)
@@ -113,7 +115,30 @@ class KeyCheck(SecurityBase):
             raise Problem(
                 403, f"this key may not do that: it lacks the scope {scope!r}", code="scope_missing"
             )
+        check_query(request)
         return replace(lodestar, key=key)
+
+
+def check_query(request: Request) -> None:
+    """Refuse what this endpoint does not read from an address: a misspelt filter would list everything."""
+    if not request.query_params:
+        return
+    known = query_names(request.scope["route"].dependant)
+    if unknown := [name for name in request.query_params if name not in known]:
+        detail = (
+            f"unknown in the query here; {'there are: ' + ', '.join(known) if known else 'it takes none'}"
+        )
+        raise Problem(
+            422,
+            f"{unknown[0]!r} is {detail}",
+            errors=[{"pointer": f"/{name}", "detail": detail, "allowed": known} for name in unknown],
+        )
+
+
+def query_names(dependant: Dependant) -> list[str]:
+    """What an endpoint and its dependencies read from the query."""
+    own = [field.alias for field in dependant.query_params]
+    return [*own, *(name for below in dependant.dependencies for name in query_names(below))]
 
 
 async def _key_of(request: Request, keys: KeyStore) -> ApiKey:

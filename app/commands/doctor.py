@@ -13,10 +13,12 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from app.catalogue import load_catalogue
 from app.console import Catalogue, DataDir, Redis, read_settings
+from app.hub import NotHere, at_hand, is_hub_id
 from app.queue.connection import connect
 from app.queue.embedded import MIN_VERSION, NoServer, answers, server_binary, socket_path
 from app.settings import Settings
 from app.storage.local import LocalStorage
+from app.storage.opening import open_storage
 
 
 class Finding(NamedTuple):
@@ -78,7 +80,14 @@ async def _ask_server(url: str, prefix: str) -> tuple[str, str, str]:
 
 
 def storage(settings: Settings) -> Iterator[Finding]:
-    """The directory for pictures."""
+    """The directory or the object store for pictures, and the directory that a service has in any case."""
+    if settings.storage_url is not None:
+        try:
+            asyncio.run(open_storage(settings).check())
+            yield Finding("storage", True, f"{settings.storage_url} can be written")
+        except (OSError, ValueError) as error:
+            detail = f"{settings.storage_url}: {error}; see LODESTAR_STORAGE_URL and the AWS_* variables"
+            yield Finding("storage", False, detail)
     try:
         asyncio.run(LocalStorage(settings.data_dir).check())
         yield Finding("storage", True, f"{settings.data_dir} can be written")
@@ -97,10 +106,17 @@ def models(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", False, f"{error}; LODESTAR_CATALOGUE names the file")
         return
     for card in cards:
-        here = card.source == "toy" or Path(card.source).is_dir()
-        yield Finding(
-            "models", True, f"{card.id}: {'here' if here else f'to be fetched from the hub: {card.source}'}"
-        )
+        if card.source != "toy" and not is_hub_id(card.source) and not Path(card.source).is_dir():
+            detail = f"{card.id}: there is no folder {card.source}, as the catalogue has it"
+            yield Finding("models", False, detail)
+            continue
+        try:
+            at_hand(card)
+            yield Finding("models", True, f"{card.id}: here")
+        except NotHere as error:
+            yield Finding("models", False, str(error))
+        except ImportError:
+            yield Finding("models", True, f"{card.id}: not looked for, as no workers can run here")
 
 
 def device(settings: Settings) -> Iterator[Finding]:

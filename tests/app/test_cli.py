@@ -145,6 +145,28 @@ def test_the_doctor_says_what_is_amiss(run: Run, tmp_path: Path, monkeypatch: py
     assert "LODESTAR_PORT" in ill.stdout
 
 
+def test_the_doctor_looks_for_models_and_the_object_store(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = tmp_path / "models.toml"
+    kinds = {"toy": "toy", "gone": str(tmp_path / "gone"), "far": "somebody/never-fetched"}
+    catalogue.write_text("".join(f'[[models]]\nid = "{one}"\nsource = "{kinds[one]}"\n' for one in kinds))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("LODESTAR_STORAGE_URL", "s3://bucket/results")
+    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:1", "ALLOW_HTTP": "true", "REGION": "x"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    told = run("doctor", "--data-dir", tmp_path / "data", "--catalogue", catalogue)
+    lines = {line for line in told.stdout.splitlines() if line.split()[1] in ("models", "storage")}
+    assert told.exit_code == 1
+    assert "ok  models    toy: here" in lines
+    assert f"NO  models    gone: there is no folder {tmp_path / 'gone'}, as the catalogue has it" in lines
+    assert any(line.startswith("NO ") and "lodestar models pull far" in line for line in lines)
+    assert any(line.startswith("NO  storage   s3://bucket/results") for line in lines)
+    assert any(line.startswith("ok  storage ") for line in lines)
+
+
 def test_keys_are_made_listed_and_revoked(run: Run, tmp_path: Path) -> None:
     made = run("keys", "create", "ann", "--weight", 3, "--scope", "read", "--per-minute", 5)
     token = made.stdout.strip()

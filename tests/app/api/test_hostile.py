@@ -145,6 +145,26 @@ async def test_numbers_in_addresses_are_digits(api: httpx.AsyncClient, path: str
     assert wrong["pointer"] == f"/{name.partition('?')[2]}"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/jobs?limt=3", "status, tag, limit, after, order, batch_id, comparison_id"),
+        ("/v1/jobs?limit=3&state=failed", "comparison_id"),
+        (f"/v1/jobs/{ULID}?Wait=1", "wait"),
+        ("/v1/queue?x=", "it takes none"),
+    ],
+)
+async def test_a_misspelt_query_is_not_ignored(api: httpx.AsyncClient, path: str, allowed: str) -> None:
+    await api.put(f"/v1/jobs/{ULID}", json=APPLE)
+    answer = await api.get(path)
+    assert answer.status_code == 422
+    assert allowed in answer.json()["detail"]
+    (wrong,) = answer.json()["errors"]
+    assert wrong["pointer"] in ("/limt", "/state", "/Wait", "/x")
+    assert (await api.post("/v1/jobs?wait=3", json=APPLE)).status_code == 422
+    assert len((await api.get("/v1/jobs")).json()["data"]) == 1
+
+
 async def test_a_job_id_that_is_none_says_what_one_looks_like(api: httpx.AsyncClient) -> None:
     answer = await api.put("/v1/jobs/my-own-id", json=APPLE)
     assert answer.status_code == 422
