@@ -122,11 +122,11 @@ function Difference({ a, b, width, height }) {
       canvas.current.width = answer.width;
       canvas.current.height = answer.height;
       canvas.current.getContext("2d").putImageData(new ImageData(answer.painted, answer.width), 0, 0);
-      tell(answer);
+      tell({ ...answer, kind });
     }).catch((problem) => !stale && tell({ problem: problem.message ?? "the browser could not compute it" }));
     return () => (stale = true);
   }, [a.image.url, b.image.url, kind, fit]);
-  const told = found?.told;
+  const told = found?.kind === kind ? found.told : null; // numbers of another measure would be false
   const scale = short(found?.scale ?? about.scale);
   const summary = told ? `mean ${short(told.mean)}, 99th percentile ${short(told.p99)}, most ${short(told.most)}` : found?.problem ?? "computing";
   const rows = told && [["Mean", told.mean], ["99th percentile", told.p99], ["Most", told.most], ["PSNR, dB", told.psnr], ["SSIM", told.ssim]];
