@@ -5,8 +5,13 @@
   let drawn = 0;
   const open = new Set();
 
+  let opened;
+  const listening = new Promise((go) => (opened = go));
   window.EventSource = class {
     static CLOSED = 2;
+    constructor() {
+      opened();
+    }
     addEventListener(name, call) {
       heard[name] = call;
     }
@@ -33,6 +38,7 @@
 
   /** Tell of events, [[name, data]]: the frames until all are shown, and which cells changed. */
   window.tell = async (events) => {
+    await listening;
     const changed = new Set();
     const watch = new MutationObserver((seen) => {
       for (const { target } of seen) changed.add(Number((target.nodeType === 1 ? target : target.parentElement)?.closest("[data-cell]")?.dataset.cell ?? -1));
