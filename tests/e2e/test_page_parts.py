@@ -108,12 +108,16 @@ async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
           const { prompts, seeds, sweep } = await import("/static/lib/draft.js");
           const { ticks } = await import("/static/widgets/chart.js");
           const { csv } = await import("/static/lib/save.js");
+          const { column } = await import("/static/lib/table.js");
           return {
             prompts: prompts(" a {red|blue} {x|y}\\n\\na red x "),
             seeds: ["1, 2,5-7", "x", "3-1", ""].map(seeds),
             sweep: ["1-10 [4]", "1-10 (+3)", "1, 4 7", "a", "1-2 [99]"].map(sweep),
             ticks: ticks(0, 19.7),
             csv: csv([['a"b', null], [1, "x,y"]]),
+            table: column('id,Prompt\\r\\n1,"a red, ""round""\\napple"\\n2,pear\\n'),
+            headless: column("a dot,1\\na line,2", true),
+            plain: column("a red, round apple\\na pear"),
           };
         }"""
     )
@@ -123,6 +127,9 @@ async def test_what_is_written_in_the_form_is_read(page: Page) -> None:
         "sweep": [[1, 4, 7, 10], [1, 4, 7, 10], [1, 4, 7], None, None],
         "ticks": [0, 5, 10, 15],
         "csv": '"a""b",\r\n1,"x,y"',
+        "table": 'a red, "round" apple\npear',
+        "headless": "a dot\na line",
+        "plain": None,
     }
 
 

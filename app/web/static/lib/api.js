@@ -6,10 +6,10 @@ import { root } from "./route.js";
 /** An answer that says what is wrong; `errors` names the places: [{pointer, detail}]. */
 export class Problem extends Error {
   constructor(body, status) {
-    super(body?.detail ?? `the server answered ${status}`);
+    const report = status >= 500 && body?.request_id ? ` (request ${body.request_id})` : "";
+    super((body?.detail ?? `the server answered ${status}`) + report);
     this.status = status;
     this.errors = body?.errors ?? [];
-    this.requestId = body?.request_id;
   }
 }
 

@@ -50,6 +50,7 @@ export class Live {
     this.counts = computed(() => tally(this.found.value ? this.cells.map((cell) => cell.value.status) : []));
     this.open = computed(() => OPEN.some((name) => this.counts.value[name]));
     this.pending = [];
+    this.began = null;
     this.see = () => (document.hidden ? this.close() : this.start());
     document.addEventListener("visibilitychange", this.see);
     this.start();
@@ -109,6 +110,7 @@ export class Live {
     if (this.turn !== turn) return free?.();
     if (!free) return void (this.timer = setTimeout(() => this.start(), RETRY_MS));
     this.free = free;
+    this.began = null;
     const source = (this.source = new EventSource(`${root}${comparison(this.id)}/events?after=${this.last}`));
     const hear = (name) => source.addEventListener(name, (event) => this.put(name, JSON.parse(event.data)));
     ["snapshot", "progress", "preview", "guidance", "image", "done", ...STATES].forEach(hear);
@@ -169,6 +171,16 @@ export class Live {
       for (const row of data.rows) if (row.index === 0) course.rows.set(row.step, row);
       this.beatLater ??= setTimeout(() => this.tick(), BEAT_MS);
     }
+  }
+
+  /** Seconds until all is made, at the pace since this page follows; null while there is none. */
+  left() {
+    const cells = this.cells.map((cell) => cell.value);
+    const share = cells.reduce((sum, { status, course }) => sum + (OPEN.includes(status) ? course.steps.peek()?.fraction ?? 0 : 1), 0) / cells.length;
+    const now = performance.now() / 1000;
+    this.began ??= { now, share };
+    const [passed, done] = [now - this.began.now, share - this.began.share];
+    return passed > 3 && done > 0.02 ? ((1 - share) * passed) / done : null;
   }
 
   tick() {

@@ -37,6 +37,7 @@ export function short(value) {
 }
 
 export const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+export const duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`);
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
 export async function copy(text, what) {

@@ -6,7 +6,7 @@ import { requestOf } from "../lib/draft.js";
 import { useKeys } from "../lib/keys.js";
 import { Live } from "../lib/live.js";
 import { changed, go, put, query, root, url } from "../lib/route.js";
-import { announce, copy, count, say } from "../lib/say.js";
+import { announce, copy, count, duration, say } from "../lib/say.js";
 import { look, panBy, read, written, zoom, zoomBy } from "../lib/zoom.js";
 import { Calibration } from "../widgets/calibration.js";
 import { CodeReport } from "../widgets/code.js";
@@ -120,7 +120,7 @@ function Top({ live }) {
   const size = `${count(made, "picture")}`;
   return html`<header class="tight">
     <div class="bar"><${Title} live=${live} title=${title} /></div>
-    <div class="bar"><p class="num" id="state">${state}</p>
+    <div class="bar"><p class="num" id="state">${state}</p>${live.open.value && html`<${Left} live=${live} />`}
       ${!live.connected.value && live.open.value && html`<p class="note trouble" role="alert">The connection is lost; trying again. Nothing is lost.</p>`}
       <span class="push bar">
         ${live.open.value && html`<button type="button" onClick=${act("cancel")}>Cancel</button>`}
@@ -136,6 +136,13 @@ function Top({ live }) {
       </span></div>
     <${Matched} live=${live} />
   </header>`;
+}
+
+function Left({ live }) {
+  live.beat.value;
+  const seconds = live.left();
+  return html`<${Fragment}><progress class="whole" max=${live.cells.length} value=${live.counts.value.succeeded ?? 0} aria-label="Pictures made"></progress>
+    ${seconds !== null && html`<span class="quiet num">about ${duration(seconds)} left</span>`}<//>`;
 }
 
 function Title({ live, title }) {

@@ -3,8 +3,9 @@
 import { html, signal, useEffect, useState } from "../vendor/ui.js";
 import { catalogue, comparison, get, loadCatalogue, post } from "../lib/api.js";
 import { FIELDS, draftOf, linked, needsOf, prompts, request, requestInside, requestOf, seeds } from "../lib/draft.js";
+import { column } from "../lib/table.js";
 import { go, put, query, url } from "../lib/route.js";
-import { announce, copy, count, say } from "../lib/say.js";
+import { announce, copy, count, duration, say } from "../lib/say.js";
 import { ArmForm, letter } from "../widgets/arm-form.js";
 import { Field, Select } from "../widgets/field.js";
 import { QrForm } from "../widgets/qr-form.js";
@@ -147,8 +148,9 @@ function Form() {
     <div class="compose">
       <section class="card stack" aria-labelledby="what"><h2 id="what">Pictures</h2>
         <${Field} label="Prompts, one a line" at="/prompts" errors=${all} hint=${`${count(texts.length, "prompt")}; {a|b} makes two of one`}>${(attributes) => html`
-          <textarea ...${attributes} rows="4" dir="auto" value=${now.prompts} onInput=${(event) => change({ prompts: event.target.value })}></textarea>`}<//>
-        <div class="pills" role="group" aria-label="Example prompts">${EXAMPLES.map((text) => html`<button type="button" class="plain" onClick=${() => change({ prompts: text })}>${text}</button>`)}</div>
+          <textarea ...${attributes} rows="4" dir="auto" value=${now.prompts} onPaste=${pasted} onInput=${(event) => change({ prompts: event.target.value })}></textarea>`}<//>
+        <div class="pills" role="group" aria-label="Example prompts">${EXAMPLES.map((text) => html`<button type="button" class="plain" onClick=${() => change({ prompts: text })}>${text}</button>`)}
+          <label class="file">From a text or CSV file<input type="file" accept=".txt,.csv,text/plain,text/csv" onChange=${(event) => prompted(event.target)} /></label></div>
         <${Field} label="Seeds" at="/seeds" errors=${numbers ? all : [{ pointer: "/seeds", detail: "Write whole numbers: 1, 2, 5-8." }]} hint="The same in every arm: each row starts from the same noise, so what differs is the method.">${(attributes) => html`
           <div class="bar"><input ...${attributes} value=${now.seeds} style=${{ flex: "1 1 120px", width: "auto" }} onInput=${(event) => change({ seeds: event.target.value })} />
           <button type="button" onClick=${() => change({ seeds: Array.from(crypto.getRandomValues(new Uint16Array(Math.max(1, numbers?.length ?? 1)))).join(", ") })}>Draw new ones</button></div>`}<//>
@@ -164,8 +166,8 @@ function Form() {
         ${needs.has("classes") && html`<${Field} label="Classes to choose among, separated by commas" at="/classes" errors=${all}>${(attributes) => html`<input ...${attributes} value=${now.classes} placeholder="a green apple, a pear" onInput=${(event) => change({ classes: event.target.value })} />`}<//>`}
         ${model.extras.includes("embedded") && field("embedded_scale", "Scale built into the model", { type: "number", min: 0, step: "any", placeholder: model.embedded_scale })}
         ${needs.has("qr") ? html`<${QrForm} qr=${now.qr} set=${(qr) => change({ qr })} model=${model} errors=${all} />` : html`<${StartForm} now=${now} change=${change} errors=${all} />`}
-        <div><label for="open">Open a picture made here: its request comes back</label>
-          <input id="open" type="file" accept="image/png" onChange=${(event) => open(event.target.files[0])} /></div>
+        <div><label for="open">Open a picture made here, or a request as JSON: it comes back into the form</label>
+          <input id="open" type="file" accept="image/png,application/json" onChange=${(event) => open(event.target.files[0])} /></div>
       </section>
       <section class="stack" aria-labelledby="how"><div class="bar"><h2 id="how">Arms</h2><button type="button" class="push" onClick=${add} disabled=${arms.length >= 8}>Add an arm</button></div>
         <div class="arms">${arms.map((arm, index) => html`<${ArmForm} key=${index} ...${{ arm, index, methods, samplers, errors: all }} count=${arms.length} model=${model.id}
@@ -189,8 +191,6 @@ function Cost({ arms, setArms, texts, numbers }) {
   </div>`;
 }
 
-const duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
-
 function where(pointer) {
   const arm = /^\/arms\/(\d+)/.exec(pointer);
   return arm ? `Arm ${letter(Number(arm[1]))}: ` : "";
@@ -201,14 +201,48 @@ function dropped(event) {
   open(event.dataTransfer.files[0]);
 }
 
-/** Take a picture's request over into the form. */
+/** Take the prompts of a file over: lines, or the column of a table. */
+async function prompted(input) {
+  const [file] = input.files;
+  const text = await file?.text().catch(() => "");
+  input.value = "";
+  if (!text?.trim()) return say("This file holds no text.");
+  const found = column(text, /\.csv$/i.test(file.name) || file.type === "text/csv") ?? text.trim();
+  change({ prompts: found });
+  return say(`${count(prompts(found).length, "prompt")} taken from ${file.name}.`);
+}
+
+/** A pasted table with a column of prompts becomes its prompts; all else is pasted as it is. */
+function pasted(event) {
+  const text = event.clipboardData.getData("text/plain");
+  const found = text.includes("\n") && column(text);
+  if (!found) return;
+  event.preventDefault();
+  const { value, selectionStart, selectionEnd } = event.target;
+  change({ prompts: value.slice(0, selectionStart) + found + value.slice(selectionEnd) });
+}
+
+/** The request in a file: a picture's own, or one that was copied from the Spec view. */
+async function requestOfFile(file) {
+  const bytes = await file.arrayBuffer().catch(() => new ArrayBuffer(0));
+  const inside = requestInside(bytes);
+  if (inside) return inside;
+  try {
+    const told = JSON.parse(new TextDecoder().decode(bytes));
+    return told.prompts || told.prompt ? told : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Take a file's request over into the form. */
 async function open(file) {
-  const spec = file && requestInside(await file.arrayBuffer().catch(() => new ArrayBuffer(0)));
+  const spec = file && (await requestOfFile(file));
   if (!spec) {
     say("This file holds no request of this service.");
     return;
   }
   const taken = draftOf(spec);
   change({ ...taken, ...Object.fromEntries(FIELDS.map((name) => [name, taken[name] ?? ""])) });
-  say("The picture's request is in the form.");
+  say("The request is in the form.");
 }

@@ -1,9 +1,9 @@
 // What the votes say, with honest intervals: ranks as ranges, every pair in words, and how far voters agree.
 
 import { Fragment, html, signal, useEffect } from "../vendor/ui.js";
-import { comparison, get } from "../lib/api.js";
+import { call, comparison, get } from "../lib/api.js";
 import { put, query, root } from "../lib/route.js";
-import { count, percent } from "../lib/say.js";
+import { count, percent, say } from "../lib/say.js";
 import { DotPlot } from "../widgets/chart.js";
 import { Field, Select } from "../widgets/field.js";
 import { Swatch } from "../widgets/swatch.js";
@@ -34,17 +34,41 @@ export default function Results({ id }) {
       ${votes.questions.length > 1 && html`<${Field} label="Which question">${(attributes) => html`<${Select} attributes=${attributes} value=${query("question")} options=${[["", "all questions"], ...votes.questions.map((text) => [text, text])]} onChange=${(question) => put({ question })} />`}<//>`}
     </div>
     <p class="note">${headline(votes, found)}</p>
-    ${votes.n > 0 && html`<${Fragment}>
+    ${votes.n > 0 && html`<${Fragment}><div class="plots two">
       ${votes.arms.length > 0 && html`<${DotPlot} title="Strength among the votes" xTitle="log-strength, mean 0" dots=${votes.arms.map((arm, index) => ({ arm: index, name: `${found.arms[index].label}: rank ${arm.best_rank === arm.worst_rank ? arm.best_rank : `${arm.best_rank} to ${arm.worst_rank}`}`, value: arm.strength, low: null, high: null, text: arm.strength.toFixed(2) }))} />`}
-      <section class="card tight"><h2>Pair by pair</h2><ul class="plain tight">${votes.pairs.map((pair) => html`<li class="bar"><${Swatch} arm=${pair.a} /><${Swatch} arm=${pair.b} />${pair.text}</li>`)}</ul>
-        <div class="scroll" tabindex="0" role="region" aria-label="Pair by pair"><table class="data"><thead><tr>${["Pair", "Votes", "First wins", "Second wins", "As good", "Both bad", "Model: first beats second"].map((text) => html`<th scope="col">${text}</th>`)}</tr></thead>
+      <section class="card tight"><h2>In words</h2><ul class="plain tight">${votes.pairs.map((pair) => html`<li class="bar one"><${Swatch} arm=${pair.a} /><${Swatch} arm=${pair.b} /><span>${pair.text}</span></li>`)}</ul></section></div>
+      <section class="card tight"><h2>Pair by pair</h2><div class="scroll" tabindex="0" role="region" aria-label="Pair by pair"><table class="data"><thead><tr>${["Pair", "Votes", "First wins", "Second wins", "As good", "Both bad", "Model: first beats second"].map((text) => html`<th scope="col">${text}</th>`)}</tr></thead>
           <tbody>${votes.pairs.map((pair) => html`<tr><th scope="row">${found.arms[pair.a].label} : ${found.arms[pair.b].label}</th><td>${pair.beats.n}</td><td>${pair.wins_a}</td><td>${pair.wins_b}</td><td>${pair.ties}</td><td>${pair.both_bad}</td><td>${interval(pair.beats)}</td></tr>`)}</tbody></table></div>
         <p class="quiet">Bradley-Terry with half a win each way as prior; intervals allow for votes that share a prompt or a voter. Whoever stops when it looks clear errs more often than 1 in 20: ${votes.planned} votes were planned.</p></section>
-      <section class="card tight"><h2>Can it be believed?</h2><table class="data"><tbody>
-        ${[["Left side chosen", votes.left, "50 % without side bias"], ["Same vote when shown again", votes.self_agreement, "of pairs shown twice"], ...votes.agreement.map((one) => [`Preferred picture has the higher ${one.title.toLowerCase()}`, one.share, "of votes with a winner"])].map(([text, share, note]) => html`<tr><th scope="row">${text}</th><td>${share ? `${interval(share)}, n = ${share.n}` : "no vote tells yet"}</td><td class="text quiet">${note}</td></tr>`)}</tbody></table>
-        <p class="quiet">Cost: ${found.arms.map((arm, index) => `${arm.label} ${cost[index].nfe.join(", ") || "–"}`).join("; ")} evaluations per picture.</p></section><//>`}
-    ${votes.n === 0 && html`<p><a class="button primary" href="${root}/compare/${id}/vote">Cast the first vote</a></p>`}
+      <${Believed} ...${{ votes, found, cost }} /><//>`}
+    ${votes.n === 0 && html`<${Begin} found=${found} />`}
   </div>`;
+}
+
+/** Before the first vote the question may still be put otherwise. */
+function Begin({ found }) {
+  const save = async (event) => {
+    event.preventDefault();
+    const told = new FormData(event.target);
+    try {
+      await call(comparison(found.id), { method: "PATCH", body: { question: told.get("question").trim(), votes_planned: Number(told.get("planned")) } });
+      say("Saved. From the first vote on, it stays so.");
+    } catch (error) {
+      say(error.message);
+    }
+  };
+  return html`<form class="card tight" onSubmit=${save}><h2>Before the first vote</h2>
+    <p class="quiet">Say what is asked and how many votes there shall be; with the first vote both are fixed.</p>
+    <${Field} label="Question to voters">${(attributes) => html`<input ...${attributes} name="question" maxlength="200" required value=${found.question} />`}<//>
+    <${Field} label="Votes planned">${(attributes) => html`<input ...${attributes} name="planned" type="number" min="1" max="10000" required value=${found.votes_planned} />`}<//>
+    <div class="bar"><button>Save</button><a class="button primary push" href="${root}/compare/${found.id}/vote">Cast the first vote</a></div></form>`;
+}
+
+/** Whether sides, repetition and scores speak for the votes. */
+function Believed({ votes, found, cost }) {
+  return html`<section class="card tight"><h2>Can it be believed?</h2><table class="data"><tbody>
+        ${[["Left side chosen", votes.left, "50 % without side bias"], ["Same vote when shown again", votes.self_agreement, "of pairs shown twice"], ...votes.agreement.map((one) => [`Preferred picture has the higher ${one.title.toLowerCase()}`, one.share, "of votes with a winner"])].map(([text, share, note]) => html`<tr><th scope="row">${text}</th><td>${share ? `${interval(share)}, n = ${share.n}` : "no vote tells yet"}</td><td class="text quiet">${note}</td></tr>`)}</tbody></table>
+        <p class="quiet">Cost: ${found.arms.map((arm, index) => `${arm.label} ${cost[index].nfe.join(", ") || "–"}`).join("; ")} evaluations per picture.</p></section>`;
 }
 
 const interval = ({ share, low, high }) => `${percent(share)} (${percent(low)} to ${percent(high)})`;

@@ -5,6 +5,8 @@ import { local, root } from "../lib/route.js";
 import { comparison, post } from "../lib/api.js";
 import { useKeys } from "../lib/keys.js";
 import { announce, count, say } from "../lib/say.js";
+import { look, panBy, zoomBy } from "../lib/zoom.js";
+import { View, ZoomBar } from "../widgets/view.js";
 
 const CHOICES = [["left", "Left", "1"], ["right", "Right", "2"], ["tie", "As good", "3"], ["both_bad", "Both bad", "4"]];
 const ballot = signal(null);
@@ -27,7 +29,8 @@ function voter() {
 async function show(next) {
   const pictures = next.images.map((url) => Object.assign(new Image(), { src: local(url) }));
   await Promise.all(pictures.map((picture) => picture.decode()));
-  ballot.value = { ...next, sharp: pictures.some((picture) => picture.naturalWidth <= 256) };
+  const [{ naturalWidth: width, naturalHeight: height } = {}] = pictures;
+  ballot.value = { ...next, width, height, sharp: width <= 256 };
 }
 
 const fail = (error) => (problem.value = error);
@@ -39,6 +42,7 @@ export default function Vote({ id }) {
   useEffect(() => {
     document.title = "Vote · Lodestar";
     ballot.value = before.value = problem.value = told.value = null;
+    look({ z: 1 });
     ask(id);
   }, [id]);
   const vote = async (choice) => {
@@ -61,19 +65,22 @@ export default function Vote({ id }) {
     before.value = null;
     announce("The pair before is back; vote on it again.");
   };
+  const pan = (dx, dy) => ["", () => panBy(dx, dy)];
   useKeys({
     ...Object.fromEntries(CHOICES.map(([choice, text, key]) => [key, [text, () => vote(choice)]])),
     s: ["Skip this pair", () => vote("skip")],
     u: ["Undo the last vote", undo],
+    "+": ["Zoom in", () => zoomBy(1.5)], "-": ["Zoom out", () => zoomBy(1 / 1.5)], 0: ["Whole pictures", () => look({ z: 1 })],
+    ArrowLeft: pan(-0.1, 0), ArrowRight: pan(0.1, 0), ArrowUp: pan(0, -0.1), ArrowDown: pan(0, 0.1),
   });
-  return html`<div class="stack">
+  return html`<div class="stack vote">
     <div class="bar"><h1 tabindex="-1">${now?.question ?? "Vote"}</h1></div>
     ${problem.value && html`<p class="note trouble" role="alert">${problem.value.message}</p>`}
     ${now && !now.ticket && html`<div class="card tight"><p>${now.voted ? `You have seen every pair that is made: ${count(now.voted, "vote")} of yours are counted. Thank you.` : "No pair is made yet. Come back when the pictures are there."}</p>
       <p class="bar"><a class="button primary" href="${root}/compare/${id}/results">See the results</a><a class="button" href="${root}/compare/${id}">Back to the comparison</a></p></div>`}
     ${now?.ticket && html`<${Fragment}>
-      <p dir="auto">Prompt: <b>${now.prompt || "(empty)"}</b></p>
-      <div class="ballot">${now.images.map((url, index) => html`<img key=${url} src=${local(url)} alt="Image ${index + 1}" class=${now.sharp ? "sharp" : ""} />`)}</div>
+      <div class="bar ballot-head"><p dir="auto">Prompt: <b>${now.prompt || "(empty)"}</b></p><span class="push"><${ZoomBar} /></span></div>
+      <div class="ballot">${now.images.map((url, index) => html`<${View} key=${url} width=${now.width} height=${now.height}><img src=${local(url)} alt="Image ${index + 1}" class=${now.sharp ? "sharp" : ""} draggable=${false} /><//>`)}</div>
       <div class="choices" role="group" aria-label="Your vote">${CHOICES.map(([choice, text, key]) => html`<button type="button" aria-disabled=${busy} onClick=${() => vote(choice)}>${text} <kbd>${key}</kbd></button>`)}</div>
       <div class="bar"><button type="button" class="plain" aria-disabled=${busy} onClick=${() => vote("skip")}>Skip <kbd>S</kbd></button>
         <button type="button" class="plain" disabled=${!before.value} onClick=${undo}>Undo <kbd>U</kbd></button>

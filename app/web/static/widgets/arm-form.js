@@ -21,8 +21,6 @@ export function ArmForm({ arm, index, count, methods, model, samplers, errors, c
       <span class="push bar">
         ${index > 0 && html`<button type="button" class="plain" aria-label="Move arm ${letter(index)} forward" onClick=${() => move(-1)}>←</button>`}
         ${index < count - 1 && html`<button type="button" class="plain" aria-label="Move arm ${letter(index)} back" onClick=${() => move(1)}>→</button>`}
-        <button type="button" class="plain" onClick=${() => more([arm, { ...arm, label: "" }])} disabled=${count >= 8}>Duplicate</button>
-        ${count > 1 && html`<button type="button" class="plain" onClick=${remove}>Remove</button>`}
       </span></div>
     <${Field} label="Method of arm ${letter(index)}" at="${at}/guidance/method" errors=${errors}>${(attributes) => html`
       <${Select} attributes=${attributes} value=${arm.guidance.method} onChange=${(name) => change({ guidance: { method: name } })}
@@ -41,6 +39,10 @@ export function ArmForm({ arm, index, count, methods, model, samplers, errors, c
       </div>
       <${Sweep} fields=${fields} make=${(name, values) => more(values.map((value) => ({ ...arm, label: "", guidance: { ...arm.guidance, [name]: value } })))} />
     </div></details>
+    <div class="bar foot">
+      ${index > 0 && html`<button type="button" class="plain" aria-label="Make arm ${letter(index)} the baseline" onClick=${() => move(-index)}>Make baseline</button>`}
+      <span class="push bar"><button type="button" class="plain" onClick=${() => more([arm, { ...arm, label: "" }])} disabled=${count >= 8}>Duplicate</button>
+      ${count > 1 && html`<button type="button" class="plain" onClick=${remove}>Remove</button>`}</span></div>
   </fieldset>`;
 }
 

@@ -6,6 +6,7 @@ import { announce, short } from "../lib/say.js";
 import { DASHES, Swatch } from "../widgets/swatch.js";
 
 const [WIDTH, HEIGHT] = [420, 230];
+const ROW = 42;
 const BOX = { left: 44, right: 408, top: 10, bottom: 194 };
 
 /** The cursor, shared by all line plots of a page: a share of the x axis, or null. */
@@ -84,16 +85,16 @@ export function DotPlot({ title, xTitle, dots, zero = 0 }) {
   const [low, high] = [Math.min(zero, ...values), Math.max(zero, ...values)];
   const pad = (high - low || 1) * 0.08;
   const x = scale(low - pad, high + pad, BOX.left - 20, BOX.right, false);
-  const height = 40 + dots.length * 34;
+  const height = 40 + dots.length * ROW;
   return html`<${Framed} title=${title} words=${dots.map((dot) => `${dot.name} ${dot.text}`).join("; ")} columns=${["arm", "value", "low", "high"]} rows=${dots.map((dot) => [dot.name, dot.value, dot.low, dot.high])}>
     <svg class="plot" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${title}: ${dots.map((dot) => `${dot.name} ${dot.text}`).join("; ")}">
       ${x.marks.map((mark) => html`<g><line class="rule" x1=${x.at(mark)} x2=${x.at(mark)} y1="4" y2=${height - 32} /><text x=${x.at(mark)} y=${height - 18} text-anchor="middle">${short(mark)}</text></g>`)}
       <line class="axis" x1=${x.at(zero)} x2=${x.at(zero)} y1="4" y2=${height - 32} />
       <text x=${(BOX.left + BOX.right) / 2} y=${height - 4} text-anchor="middle">${xTitle}</text>
       ${dots.map((dot, i) => html`<g style=${{ "--arm": `var(--arm-${dot.arm})` }}>
-        <text class="name" x=${BOX.left - 20} y=${18 + i * 34}>${dot.name}</text>
-        ${dot.low !== null && html`<line class="span" x1=${x.at(dot.low)} x2=${x.at(dot.high)} y1=${28 + i * 34} y2=${28 + i * 34} />`}
-        <circle class="dot" r="5" cx=${x.at(dot.value)} cy=${28 + i * 34} /></g>`)}
+        <text class="name" x=${BOX.left - 20} y=${16 + i * ROW}>${dot.name}</text>
+        ${dot.low !== null && html`<line class="span" x1=${x.at(dot.low)} x2=${x.at(dot.high)} y1=${30 + i * ROW} y2=${30 + i * ROW} />`}
+        <circle class="dot" r="5" cx=${x.at(dot.value)} cy=${30 + i * ROW} /></g>`)}
     </svg><//>`;
 }
 
