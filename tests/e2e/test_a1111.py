@@ -45,7 +45,7 @@ def test_a_script_names_the_guidance_and_override_settings_the_model(ui: webuiap
 def test_the_lists_hold_what_a_request_takes(ui: webuiapi.WebUIApi) -> None:
     assert "Euler ancestral" in ui.util_get_sampler_names()
     assert ui.util_get_scheduler_names() == ["automatic"]
-    assert ui.util_get_model_names() == ["slow", "toy"]
+    assert {"slow", "toy"} <= set(ui.util_get_model_names())
     assert ui.util_get_current_model() == "toy"
     ui.util_set_model("toy")
     assert "override_settings" in ui.set_options({"sd_model_checkpoint": "slow"})["detail"]

@@ -2,7 +2,10 @@
 
 from playwright.async_api import Page, expect
 
+from tests.e2e.browsing import MARKS
 from tests.e2e.serving import Serving
+
+pytestmark = MARKS
 
 
 async def test_an_endpoint_can_be_read_and_tried(service: Serving, page: Page) -> None:
