@@ -4,17 +4,12 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.browsing import CHROMIUM, compared, stamp
+from tests.e2e.browsing import MARKS, compared, stamp
 from tests.e2e.serving import Serving
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(500),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
-]
+pytestmark = MARKS
 
 
 async def test_prompts_come_from_a_file_or_a_pasted_table(page: Page) -> None:
