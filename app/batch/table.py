@@ -11,7 +11,7 @@ from typing import Any
 from app.batch.results import RESULTS, BatchError
 
 TABLE = "results.parquet"
-TEXTS = ("id", "status", "error", "model", "prompt", "method", "sampler", "file", "sha256")
+TEXTS = ("id", "status", "error", "model", "prompt", "method", "sampler", "file", "sha256", "scorers")
 NUMBERS = ("line", "seed", "steps", "width", "height", "nfe")
 GROUP = 10_000
 """Pictures in memory at a time."""
@@ -20,7 +20,8 @@ GROUP = 10_000
 def write_table(out: Path) -> Path:
     """Write `results.parquet` into a batch's folder; its path. Raises BatchError.
 
-    Columns: `TEXTS`, `NUMBERS` (`nfe` is the job's) and one for each metric.
+    Columns: `TEXTS` (`scorers`, as JSON, names the models behind metrics with their hashes), `NUMBERS` (`nfe`
+    is the job's) and one for each metric.
     A line without pictures is one row too.
     """
     try:
@@ -55,6 +56,8 @@ def _pictures(outcome: dict[str, Any]) -> Iterator[dict[str, Any]]:
     row["method"] = (ran.get("guidance") or {}).get("method")
     row["error"] = (outcome.get("error") or {}).get("message")
     row["nfe"] = (outcome.get("nfe") or {}).get("model")
+    scorers = (outcome.get("ran") or {}).get("scorers")
+    row["scorers"] = json.dumps(scorers) if scorers else None
     for image in outcome["images"] or [{"metrics": {}}]:
         told = {name: image[name] for name in ("seed", "file", "sha256", "width", "height") if name in image}
         yield row | told | image["metrics"]

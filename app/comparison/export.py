@@ -41,6 +41,10 @@ def cell_rows(found: Comparison, cells: Sequence[Cell]) -> Iterator[Row]:
             "nfe": cell.nfe,
             "denoise_ms": result.timings.denoise_ms if result else None,
             **{name: cell.metrics.get(name) for name in names},
+            "scorers": "; ".join(
+                f"{name}: {one['name']} {one['sha256']}"
+                for name, one in (result.ran.get("scorers", {}) if result else {}).items()
+            ),
         }
 
 

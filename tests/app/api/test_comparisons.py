@@ -213,6 +213,7 @@ async def test_exports_hold_everything(api: httpx.AsyncClient, worker: Worker) -
     url = f"/v1/comparisons/{made['id']}"
     await worker.work()
     rows = list(csv.DictReader(io.StringIO((await api.get(f"{url}/export.csv")).text)))
+    assert {row["scorers"] for row in rows} == {f"clip: toy/scorer {'ab' * 32}"}
     assert [row["prompt"] for row in rows] == ["'=1+1", "'=1+1", "ünï", "ünï"]
     assert {row["saturation"] for row in rows} == {"0.5"}
     traces = (await api.get(f"{url}/export.csv", params={"of": "traces"})).text

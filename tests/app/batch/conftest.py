@@ -27,6 +27,9 @@ def picture(seed: int, prompt: str) -> bytes:
     return encode_png(np.full((8, 8, 3), seed % 256, "uint8"), {"prompt": prompt, "seed": seed})
 
 
+RAN = {"scorers": {"clip": {"name": "toy/scorer", "sha256": "ab" * 32}}}
+
+
 @pytest.fixture
 def settings(redis_url: str, redis_prefix: str, tmp_path: Path) -> Settings:
     catalogue = tmp_path / "models.toml"
@@ -67,7 +70,9 @@ def hands(queue: JobQueue, settings: Settings) -> Hands:
                     metrics={"contrast": 0.5},
                 )
             )
-        result = JobResult(images=images, nfe=Nfe(model=4), timings=Timings(), metrics={"contrast": 0.5})
+        result = JobResult(
+            images=images, nfe=Nfe(model=4), timings=Timings(), metrics={"contrast": 0.5}, ran=RAN
+        )
         await queue.finish("hands", claim.id, result)
 
     @asynccontextmanager

@@ -1,5 +1,6 @@
 """A batch's results as a table, as another library reads it."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ async def test_a_table_has_a_row_per_picture_and_one_per_refusal(
         (3, "refused", None, None),
     ]
     first, _, failed, refused = found
+    assert json.loads(first["scorers"]) == {"clip": {"name": "toy/scorer", "sha256": "ab" * 32}}
+    assert failed["scorers"] is refused["scorers"] is None
     assert (first["prompt"], first["steps"], first["nfe"], first["width"]) == ("a", 4, 4, 8)
     assert (out / first["file"]).is_file()
     assert (failed["error"], failed["prompt"]) == ("it broke", "b")
