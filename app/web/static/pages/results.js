@@ -28,11 +28,11 @@ export default function Results({ id }) {
   return html`<div class="stack">
     <div class="bar"><h1 tabindex="-1">Votes on ${found.title}</h1></div>
     <nav class="tabs" aria-label="This comparison"><a href="${root}/compare/${id}">Pictures</a><a href="${root}/compare/${id}/vote">Vote</a><a href="${root}/compare/${id}/results" aria-current="page">Results</a><a href="${root}${comparison(id)}/export.csv?of=votes" download>Votes, CSV</a></nav>
-    <div class="card fields">
+    ${(votes.n > 0 || search) && html`<div class="card fields">
       <${Field} label="Whose votes">${(attributes) => html`<${Select} attributes=${attributes} value=${query("voter")} options=${[["", `all ${count(votes.voters, "voter")}`], ...(mine ? [[mine, "mine alone"]] : [])]} onChange=${(voter) => put({ voter })} />`}<//>
       <${Field} label="On which prompt">${(attributes) => html`<${Select} attributes=${attributes} value=${query("prompt")} options=${[["", "all prompts"], ...found.prompts.map((text, index) => [String(index), text])]} onChange=${(prompt) => put({ prompt })} />`}<//>
       ${votes.questions.length > 1 && html`<${Field} label="Which question">${(attributes) => html`<${Select} attributes=${attributes} value=${query("question")} options=${[["", "all questions"], ...votes.questions.map((text) => [text, text])]} onChange=${(question) => put({ question })} />`}<//>`}
-    </div>
+    </div>`}
     <p class="note">${headline(votes, found)}</p>
     ${votes.n > 0 && html`<${Fragment}><div class="plots two">
       ${votes.arms.length > 0 && html`<${DotPlot} title="Strength among the votes" xTitle="log-strength, mean 0" dots=${votes.arms.map((arm, index) => ({ arm: index, name: `${found.arms[index].label}: rank ${arm.best_rank === arm.worst_rank ? arm.best_rank : `${arm.best_rank} to ${arm.worst_rank}`}`, value: arm.strength, low: null, high: null, text: arm.strength.toFixed(2) }))} />`}
@@ -41,7 +41,7 @@ export default function Results({ id }) {
           <tbody>${votes.pairs.map((pair) => html`<tr><th scope="row">${found.arms[pair.a].label} : ${found.arms[pair.b].label}</th><td>${pair.beats.n}</td><td>${pair.wins_a}</td><td>${pair.wins_b}</td><td>${pair.ties}</td><td>${pair.both_bad}</td><td>${interval(pair.beats)}</td></tr>`)}</tbody></table></div>
         <p class="quiet">Bradley-Terry with half a win each way as prior; intervals allow for votes that share a prompt or a voter. Whoever stops when it looks clear errs more often than 1 in 20: ${votes.planned} votes were planned.</p></section>
       <${Believed} ...${{ votes, found, cost }} /><//>`}
-    ${votes.n === 0 && html`<${Begin} found=${found} />`}
+    ${votes.n === 0 && !search && html`<${Begin} found=${found} />`}
   </div>`;
 }
 

@@ -31,7 +31,7 @@ export function Scrubber({ a, b, arms, width, height }) {
   };
   const said = `after step ${stops[index] + 1} of ${most}`;
   return html`<section class="card tight" aria-labelledby="scrub"><h2 id="scrub">Step by step</h2>
-    <div class="surround">${[["A", one], ["B", other]].map(([role, { cell, arm, steps }]) => html`<${Frame} ...${{ role, cell, arm, steps, width, height }} at=${stops[index]} />`)}</div>
+    <div class="surround small">${[["A", one], ["B", other]].map(([role, { cell, arm, steps }]) => html`<${Frame} ...${{ role, cell, arm, steps, width, height }} at=${stops[index]} />`)}</div>
     <label for="step">Step of both</label>
     <input id="step" type="range" min="0" max=${stops.length - 1} step="1" value=${index} aria-valuetext=${said} onInput=${(event) => set(Number(event.target.value))} />
     <p class="quiet">What each method would end with, ${said}. The cursor of the plots moves this too.</p>
