@@ -39,7 +39,7 @@ async function show(shown) {
 }
 
 const Unreachable = () => html`<div class="stack"><h1 tabindex="-1">This screen could not be loaded</h1>
-  <p>The server does not answer; is <code>make serve</code> still running?</p>
+  <p>The server does not answer (is <code>make serve</code> still running?), or it is newer than what this tab has loaded.</p>
   <div><button class="primary" onClick=${() => location.reload()}>Load it again</button></div></div>`;
 
 function Header() {
