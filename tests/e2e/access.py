@@ -39,6 +39,10 @@ STOP = """() => {
   const one = document.activeElement;
   const shown = one.type === "radio" ? one.closest("label") : one;
   const { outlineStyle, outlineWidth } = getComputedStyle(shown);
+  const handle = ":focus-visible::-webkit-slider-thumb"; // whose style cannot be asked for
+  const ringed = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).some((rule) =>
+    rule.selectorText?.endsWith(handle) && one.matches(rule.selectorText.slice(0, -handle.length))
+      && parseFloat(rule.style.outlineWidth) >= 2);
   const { left, right, top, bottom } = shown.getBoundingClientRect();
   const seen = [[0.5, 0.5], [0.1, 0.2], [0.9, 0.2], [0.1, 0.8], [0.9, 0.8]].some(([u, v]) => {
     const there = document.elementFromPoint(left + u * (right - left), top + v * (bottom - top));
@@ -49,7 +53,8 @@ STOP = """() => {
   return {
     at: stops.indexOf(one),
     name: one.outerHTML.slice(0, 120),
-    ring: one.matches(":focus-visible") && outlineStyle !== "none" && parseFloat(outlineWidth) >= 2,
+    ring: one.matches(":focus-visible")
+      && (ringed || outlineStyle !== "none" && parseFloat(outlineWidth) >= 2),
     seen,
   };
 }"""
