@@ -127,6 +127,27 @@ async def test_listeners_hear_of_everything(
         assert (await storage.get(preview_key(prefix, 0, step)) or b"").startswith(b"\x89PNG")
 
 
+async def test_the_trace_of_a_running_job_is_there_so_far(
+    settings: Settings, queue: JobQueue, storage: LocalStorage
+) -> None:
+    await queue.enqueue(new_job("a", "slow", seeds=[1], steps=200))
+    async with working(settings, queue, storage):
+        await begun(queue, "a")
+
+        async def rows() -> list[dict[str, Any]]:
+            images = json.loads(await queue.get_blob("trace:a") or b'{"images": []}')["images"]
+            return images[0]["rows"] if images else []
+
+        found = await eventually(rows)
+        record = await queue.get("a")
+        assert record is not None
+        assert record.status == JobStatus.PROCESSING
+        assert found[0]["guidance_norm"] > 0
+        assert len(found) < 200
+        await queue.cancel("a")
+        await ended(queue, "a")
+
+
 async def test_a_canceled_job_stops_before_its_next_step(
     settings: Settings, queue: JobQueue, storage: LocalStorage
 ) -> None:

@@ -1,6 +1,7 @@
 """Ways to the server: what a URL says, a Sentinel that fails over, a cluster, TLS, a user with few rights."""
 
 import asyncio
+import re
 import shutil
 import socket
 import ssl
@@ -224,20 +225,30 @@ async def test_tls_by_url(tls: tuple[int, Path]) -> None:
     await stranger.close()
 
 
-ACL = "~{q}:* &{q}:* +@read +@write +@pubsub +@scripting +@connection +time +info"
-"""What README's line gives a service's user."""
+KEDA = Path(__file__).parents[3] / "docker/k8s/keda.yaml"
+"""It says what rights a user needs, and looks at the lengths of keys."""
+LENGTH = "local kind = redis.call('type', KEYS[1]).ok; return {kind, redis.call('zcard', KEYS[1])}"
+"""KEDA asks for a key's type and then its length, in a script."""
 
 
 async def test_a_user_with_rights_to_the_prefix_alone_is_enough(tmp_path: Path) -> None:
+    text = KEDA.read_text()
+    (command,) = re.findall(r"# (ACL SETUSER lodestar .*)", text)
     with embedded_server(tmp_path) as url:
         async with Redis.from_url(url) as redis:
-            await redis.execute_command("ACL SETUSER", "lodestar", "on", ">secret", *ACL.split())
-        by_user = f"unix://lodestar:secret@{url.removeprefix('unix://')}"
-        queue, keys = RedisQueue(by_user, "q"), KeyStore(by_user, "q")
+            await redis.execute_command("ACL SETUSER", *command.split()[2:])
+        by_user = f"unix://lodestar:change-me@{url.removeprefix('unix://')}"
+        queue, keys = RedisQueue(by_user), KeyStore(by_user, "lodestar")
         await whole_life(queue, "mine")
+        await queue.enqueue(new_job("runs"))
+        await queue.enqueue(new_job("waits"))
+        await queue.claim("w", ["toy"], 1)
         await queue.sweep()
         await queue.census()
         await keys.create("a", ["read"], Limits())
+        async with Redis.from_url(by_user, decode_responses=True) as keda:
+            for watched in re.findall(r'listName: "(.*?)"', text):
+                assert await keda.eval(LENGTH, 1, watched) == ["zset", 1], watched
         other = RedisQueue(by_user, "other")
         with pytest.raises(NoPermissionError):
             await other.enqueue(new_job("a"))
