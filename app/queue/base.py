@@ -200,8 +200,8 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        """The jobs that failed for good, the latest first; `retry` takes one out."""
+    async def dead_letters(self, limit: int = 100, account: str | None = None) -> list[DeadLetter]:
+        """The jobs that failed for good, an account's or all, the latest first; `retry` takes one out."""
         ...
 
     async def litter(self, limit: int = 100) -> builtins.list[Forgotten]:

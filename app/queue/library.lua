@@ -216,8 +216,9 @@ local function note(id, problem)
 end
 
 local function bury(id, problem)
-  local letter = redis.call('XADD', DEAD, 'MAXLEN', '~', 10000, '*', 'id', id,
-    'errors', (fields(id, 'errors')))
+  local errors, account = fields(id, 'errors', 'account')
+  local letter = redis.call('XADD', DEAD, 'MAXLEN', '~', 10000, '*', 'id', id, 'errors', errors,
+    'account', account or '')
   close(id, S.FAILED, problem, 'error', problem, 'letter', letter)
 end
 

@@ -70,16 +70,24 @@ class RedisQueue(Intake, Leasing):
         await self._run("cancel", [job_id])
         return await self.get(job_id)
 
-    async def dead_letters(self, limit: int = 100) -> builtins.list[DeadLetter]:
+    async def dead_letters(self, limit: int = 100, account: str | None = None) -> builtins.list[DeadLetter]:
         """The jobs that failed for good, the latest first, each with all its failed attempts. See `retry`."""
-        entries = cast(
-            builtins.list[tuple[str, dict[str, str]]],
-            await self._redis.xrevrange(self._keys(Key.DEAD), count=limit),
-        )
-        return [
-            DeadLetter(fields["id"], [FailedAttempt(**one) for one in json.loads(fields["errors"])])
-            for _, fields in entries
-        ]
+        letters: builtins.list[DeadLetter] = []
+        before = "+"
+        while len(letters) < limit:
+            entries = cast(
+                builtins.list[tuple[str, dict[str, str]]],
+                await self._redis.xrevrange(self._keys(Key.DEAD), max=before, count=limit),
+            )
+            letters += [
+                DeadLetter(fields["id"], [FailedAttempt(**one) for one in json.loads(fields["errors"])])
+                for _, fields in entries
+                if account is None or fields.get("account") == account
+            ]
+            if len(entries) < limit:
+                break
+            before = f"({entries[-1][0]}"
+        return letters[:limit]
 
     async def delete(self, job_id: str) -> JobRecord | None:
         """Forget a job and its short-lived bytes; its record as it was."""

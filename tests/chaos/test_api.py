@@ -81,9 +81,11 @@ async def test_two_hundred_clients_come_at_once(site: Site) -> None:
 
     async def client(http: httpx.AsyncClient, name: str) -> None:
         answer = await http.post("/v1/jobs", json=body(name), headers={"Prefer": "wait=60"})
-        assert answer.status_code == 200, answer.text + site.logs()
+        assert answer.is_success, answer.text + site.logs()
         job = answer.json()
         site.accepted.add(job["id"])
+        while job["status"] in ("queued", "starting", "processing"):  # a machine with other work takes longer
+            job = (await http.get(job["urls"]["self"], params={"wait": 60})).json()
         assert job["status"] == "succeeded"
         assert (await http.get(job["images"][1]["url"])).content.startswith(b"\x89PNG")
 

@@ -95,6 +95,17 @@ async def test_dead_letters_tell_every_failed_attempt_and_can_be_tried_again(ope
     assert await queue.dead_letters() == []
 
 
+async def test_an_account_finds_its_dead_letters_among_the_others(queue: JobQueue) -> None:
+    for k in range(7):
+        await queue.enqueue(new_job(f"j{k}", account="ann" if k in (0, 4) else "bob"))
+        (job_id,) = await claim_ids(queue)
+        await queue.fail("w", job_id, REFUSAL)
+    assert [letter.id for letter in await queue.dead_letters(2, "ann")] == ["j4", "j0"]
+    assert [letter.id for letter in await queue.dead_letters(1, "ann")] == ["j4"]
+    assert [letter.id for letter in await queue.dead_letters(3)] == ["j6", "j5", "j4"]
+    assert await queue.dead_letters(2, "eve") == []
+
+
 async def test_the_files_of_forgotten_jobs_are_remembered_until_they_are_gone(open_queue: Open) -> None:
     queue = open_queue(result_ttl_s=0)
     for job_id in ("deleted", "expired"):
