@@ -40,6 +40,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+PLAIN = json.JSONEncoder(ensure_ascii=False, default=str)
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The character as JSON spells it, and not the text of that spelling."""
 
@@ -66,9 +67,11 @@ class Asked(Wire):
     @classmethod
     def _carried(cls, value: Any) -> Any:
         """Refuse what JSON can spell but neither queue nor PNG carries: NUL, and half a surrogate pair."""
+        if value is None or isinstance(value, bool | int):
+            return value
         try:
             value = whole(value)
-            text = json.dumps(value, ensure_ascii=False, default=str)
+            text = PLAIN.encode(value)
             text.encode()
         except UnicodeEncodeError:
             raise PydanticCustomError("text", "text must be valid Unicode, without lone surrogates") from None
