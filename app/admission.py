@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.catalogue import Catalogue, ModelCard
 from app.guided import guided
 from app.jobs import JobSpec, Resolved
-from app.queue.base import NewJob
+from app.queue.base import NewJob, rows_of
 from app.scores import METRIC_CARDS
 from app.settings import Settings
 from app.webhooks import problem_with
@@ -133,7 +133,7 @@ def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str
     if spec.init_image is not None and resolved.init_image is None:
         raise Refused([Refusal("/init_image", "a picture to start from is taken by POST /v1/jobs only")])
     grad = "+grad" if resolved.guidance.requires().grad else ""
-    job = NewJob(
+    return NewJob(
         id=job_id,
         resolved=resolved,
         input=spec.model_dump(mode="json", exclude_unset=True),
@@ -144,8 +144,8 @@ def new_job(job_id: str, spec: JobSpec, resolved: Resolved, idempotency_key: str
         delay_s=spec.delay_s,
         deadline_s=spec.deadline_s,
         webhook=spec.webhook,
+        cost=float(rows_of(resolved) * CARDS[resolved.sampler].rows(resolved.steps_run)),
     )
-    return replace(job, cost=float(job.rows * CARDS[resolved.sampler].rows(resolved.steps_run)))
 
 
 def _webhook(spec: JobSpec, settings: Settings) -> Iterable[Refusal]:

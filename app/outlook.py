@@ -93,10 +93,16 @@ class Outlook:
 
     async def fleet(self) -> Fleet:
         """Look again where the last look is too old."""
+        if (fleet := self._fresh()) is not None:
+            return fleet
         async with self._looking:
-            if self._fleet is None or time.monotonic() - self._fleet.seen_s > FRESH_S:
-                self._fleet = await self._look()
-            return self._fleet
+            if (fleet := self._fresh()) is None:
+                self._fleet = fleet = await self._look()
+            return fleet
+
+    def _fresh(self) -> Fleet | None:
+        fleet = self._fleet
+        return None if fleet is None or time.monotonic() - fleet.seen_s > FRESH_S else fleet
 
     async def _look(self) -> Fleet:
         workers = await self._queue.workers()

@@ -100,7 +100,15 @@ class JobList(BaseModel):
 
 def job_url(request: Request, job_id: str) -> str:
     """Where a job is, as seen by this client."""
-    return f"{str(request.base_url).rstrip('/')}/v1/jobs/{job_id}"
+    return f"{base_url(request)}/v1/jobs/{job_id}"
+
+
+def base_url(request: Request) -> str:
+    """Where the service is, as seen by this client; kept, since an answer holds many addresses."""
+    kept: dict[str, str] = request.scope.setdefault("state", {})
+    if "base_url" not in kept:
+        kept["base_url"] = str(request.base_url).rstrip("/")
+    return kept["base_url"]
 
 
 def job_answer(

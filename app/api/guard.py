@@ -6,13 +6,13 @@ import logging
 import re
 import time
 from collections.abc import Collection
+from secrets import token_hex
 from typing import Any
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from ulid import ULID
 
 from app.api.errors import METHODS, Problem, answer
 from app.logs import REQUEST
@@ -52,7 +52,7 @@ class Guard:
             return
         scope = self._below_root(scope)
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else str(ULID())
+        request_id = given if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) else token_hex(10)
         scope.setdefault("state", {})["request_id"] = request_id
         shown = scope["path"].removeprefix(self._root_path)
         policy = DOCS_POLICY if shown == "/docs" else PAGE_POLICY

@@ -48,11 +48,15 @@ class NewJob:
 
     @property
     def rows(self) -> int:
-        """Network rows of a forward that it takes: images x particles x branches."""
-        guidance = self.resolved.guidance
-        population = guidance.population()
-        particles = population.particles if population else 1
-        return len(self.resolved.seeds) * particles * (2 if guidance.requires().negative else 1)
+        """Network rows of a forward that it takes."""
+        return rows_of(self.resolved)
+
+
+def rows_of(ran: Resolved) -> int:
+    """Network rows of a forward that a job takes: images x particles x branches."""
+    population = ran.guidance.population()
+    particles = population.particles if population else 1
+    return len(ran.seeds) * particles * (2 if ran.guidance.requires().negative else 1)
 
 
 @dataclass(frozen=True, slots=True)

