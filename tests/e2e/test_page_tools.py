@@ -79,3 +79,29 @@ async def test_the_question_is_put_otherwise_before_the_first_vote(page: Page, s
         "images => images.map((image) => getComputedStyle(image).transform.split(',')[0])"
     )
     assert shapes == ["matrix(1.5"] * 2
+
+
+async def test_the_edge_is_dragged_on_the_picture_and_a_zoomed_picture_is_panned(
+    page: Page, service: Serving
+) -> None:
+    await page.goto(f"/compare/{compared(service.url(), prompts=['low'])}?view=pair")
+    slider = page.get_by_role("slider", name="Where A ends")
+    await slider.scroll_into_view_if_needed()
+
+    async def drag(to: float) -> None:
+        box = await page.locator(".view").first.bounding_box()
+        assert box is not None
+        middle = box["y"] + box["height"] / 2
+        await page.mouse.move(box["x"] + box["width"] / 2, middle)
+        await page.mouse.down()
+        await page.mouse.move(box["x"] + box["width"] * to, middle, steps=6)
+        await page.mouse.up()
+
+    await drag(0.25)
+    told = await slider.get_attribute("aria-valuetext")
+    assert told is not None
+    assert 20 <= int(told.partition(" ")[0]) <= 30
+    await page.get_by_role("button", name="Zoom in").first.click()
+    await drag(0.4)  # the handle is elsewhere, so the picture moves
+    await expect(slider).to_have_attribute("aria-valuetext", told)
+    await expect(page).to_have_url(re.compile(r"z=1\.5%2C0\.5[6-9]"))
