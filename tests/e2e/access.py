@@ -42,7 +42,7 @@ STOP = """() => {
   const handle = ":focus-visible::-webkit-slider-thumb"; // whose style cannot be asked for
   const ringed = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).some((rule) =>
     rule.selectorText?.endsWith(handle) && one.matches(rule.selectorText.slice(0, -handle.length))
-      && parseFloat(rule.style.outlineWidth) >= 2);
+      && parseFloat(rule.style.outline) >= 2);
   const { left, right, top, bottom } = shown.getBoundingClientRect();
   const seen = [[0.5, 0.5], [0.1, 0.2], [0.9, 0.2], [0.1, 0.8], [0.9, 0.8]].some(([u, v]) => {
     const there = document.elementFromPoint(left + u * (right - left), top + v * (bottom - top));
