@@ -123,8 +123,8 @@ async def test_what_opens_on_a_screen(page: Page, service: Serving, complaints: 
         await expect(page.get_by_role("dialog")).to_be_visible()
 
     async def details() -> None:
-        for summary in await page.locator("details:not([open]) > summary").all():
-            await summary.click()
+        await expect(page.locator("details").first).to_be_attached()
+        await page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
 
     async def rename() -> None:
         await page.get_by_role("button", name="Rename").click()
