@@ -232,6 +232,10 @@ class Timings(Wire):
     store_ms: float = 0.0
 
 
+ReaderVerdict = Literal["read", "unread", "unavailable"]
+"""What a reader makes of a QR code: exactly the payload, or not; unavailable where it is not installed."""
+
+
 class QrReading(Wire):
     """What a finished QR code is read as, and where its modules are wrong."""
 
@@ -241,6 +245,9 @@ class QrReading(Wire):
     module_px: int = Field(description="pixels per module of the picture")
     quiet_zone: int
     wrong: list[tuple[int, int]] = Field(description="row and column of each module that reads wrong")
+    readers: dict[str, ReaderVerdict] = Field(
+        default_factory=dict[str, ReaderVerdict], description="reader -> whether it reads exactly the payload"
+    )
 
 
 class ImageResult(Wire):

@@ -83,7 +83,7 @@ METRIC_CARDS: dict[str, MetricCard] = {
 
 QR_SCORES = (
     Score("ssr_any", "Scans", "1 where any reader reads exactly the payload", "higher"),
-    Score("ssr_all", "Scans for all readers", "1 where zxing-cpp reads it, also without retries", "higher"),
+    Score("ssr_all", "Scans for all readers", "1 where every reader at hand reads it exactly", "higher"),
     Score("margin", "Margin", "share of the error correction left unused, 0 where unread", "higher"),
     Score("module_error", "Module errors", "share of the modules that read wrong", "lower"),
     Score("battery_mild", "Mild battery", "share read when slightly blurred, noisy, small, tilted", "higher"),

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 LOSS_SCALE = 100.0
 """Losses are multiplied by it before and divided after differentiation: half precision underflows."""
 
-CONTRAST_STEP = 0.1
+CONTRAST_STEP = 0.05
 MOST_CONTRAST = 0.9
 
 
 class Refinement(BaseModel):
     """SR-MPGD: gradient steps on the finished latents, `z <- z - lr * grad(L_SR + perceptual * L_P)`.
 
-    A reader compares a module with its surroundings, not with a half: L_SR = 0 is not enough for it. So the
-    dark modules shall lie `contrast / 2` below a half and the light ones as much above, and that contrast
-    grows by `CONTRAST_STEP` whenever it is reached and the picture is not read well enough.
+    L_SR = 0 is not enough for a reader that sees the picture through a camera. So the dark modules shall lie
+    `contrast / 2` below the threshold and the light ones as much above, and that contrast grows by
+    `CONTRAST_STEP` while the modules read right and the picture is not read surely enough.
 
     Source: arXiv 2409.06355, equation 15. The growing contrast is ours.
     """
@@ -43,14 +43,14 @@ class Refinement(BaseModel):
     lr: float = Field(3000.0, gt=0, le=1e6, description="gamma, step size")
     perceptual: float = Field(0.01, ge=0, le=100, description="lambda, weight of the perceptual loss")
     contrast: float = Field(
-        0.2, ge=0, le=MOST_CONTRAST, description="luminance between dark and light modules, to begin with"
+        0.05, ge=0, le=MOST_CONTRAST, description="luminance between dark and light modules, to begin with"
     )
     stop: float = Field(
         0.3,
         ge=0,
         le=1,
-        description="stop when the picture, also blurred, smaller and larger, is read with so much error "
-        "correction unused",
+        description="stop when the picture, also blurred, pale, smaller and larger, is read with so "
+        "much error correction unused",
     )
 
 
@@ -112,6 +112,11 @@ class SRPG(Guidance):
                 "no further network; the code's term has no gradient at all",
             ),
             Deviation(
+                "a module is held against the thresholds around it, where the paper has a half; `threshold` "
+                "half is the paper's",
+                "that is what readers do, and the picture keeps more of its light and shade",
+            ),
+            Deviation(
                 "finder, timing and alignment patterns are tinted in the finished picture",
                 "a picture whose data modules are all right still is not found without them",
             ),
@@ -126,7 +131,12 @@ class SRPG(Guidance):
         "gradient_norm": Trace("norm of the gradient", log=True),
     }
     presets: ClassVar = {
-        "diffqrcoder-paper": {"scanning_scale": 500, "perceptual_scale": 3, "strength": 1},
+        "diffqrcoder-paper": {
+            "scanning_scale": 500,
+            "perceptual_scale": 3,
+            "strength": 1,
+            "threshold": "half",
+        },
         "diffqrcoder-code": {"variant": "code", "scanning_scale": 500, "strength": 1, "fresh_noise": True},
     }
 
@@ -136,11 +146,18 @@ class SRPG(Guidance):
     variant: Literal["paper", "code"] = Field(
         "paper", description="the paper's rule, or that of the authors' code"
     )
+    threshold: Literal["local", "half"] = Field(
+        "local",
+        description="paper variant: what a dark module is darker than; local: what readers take around it",
+    )
     base: Annotated[NoGuidance | CFG | CFGPP, Field(discriminator="method")] = Field(
         CFG.model_validate({"scale": 7.5}), description="what guides towards the prompt, in both stages"
     )
     strength: float = Field(
-        0.3, gt=0, le=1, description="share of the steps that the second stage runs, from the first's picture"
+        0.15,
+        gt=0,
+        le=1,
+        description="share of the steps that the second stage runs, from the first's picture",
     )
     fresh_noise: bool = Field(
         False,
@@ -169,7 +186,7 @@ class SRPG(Guidance):
             raise ValueError("guidance 'srpg' needs a QR symbol; give `qr` in the request")
         x = x_t.detach().requires_grad_()
         base = yield from with_gradient(self.base.guide(x, step, cond, state))
-        seen, far, _ = yield from look(base.denoised, cond.target, self.variant)
+        seen, far, _ = yield from look(base.denoised, cond.target, self)
         trace = {
             "module_error": seen.share_wrong,
             "damage": damage(seen, cond.target),
@@ -210,22 +227,25 @@ def with_gradient(guide: Guide) -> Guide:
 
 
 def look(
-    latents: Tensor, target: Target, variant: Literal["paper", "code"], contrast: float = 0.0
+    latents: Tensor, target: Target, guidance: SRPG, contrast: float = 0.0
 ) -> Generator[Any, Any, tuple[Read, Tensor, Tensor]]:
     """Ask for pictures of `latents`: their modules, (B,) perceptual distances, and themselves, with graph."""
-    from guidance.qr import scanning
+    from guidance.qr import scanning, thresholds
 
     decoded = yield Decode(latents, grad=True)
     images = (decoded / 2 + 0.5).clamp(0, 1)
     light = scanning.light_modules(target.symbol, images)
-    seen = scanning.read(images, light, target.module_px, variant, contrast)
+    shown, limits = images, None
+    if guidance.variant == "paper" and guidance.threshold == "local":
+        shown, limits = scanning.protect(images, target), thresholds.local(images, target)
+    seen = scanning.read(shown, light, target.module_px, guidance.variant, contrast, limits)
     far = images.new_zeros(len(images))
     if target.reference is not None:
         reference = target.reference.to(images).expand_as(images)
         like = yield Perceive(reference * 2 - 1)
         if like:
-            shown = yield Perceive(images * 2 - 1, grad=True)
-            far = scanning.perceptual_distance(shown, like)
+            near = yield Perceive(images * 2 - 1, grad=True)
+            far = scanning.perceptual_distance(near, like)
     return seen, far, images
 
 
@@ -233,7 +253,7 @@ def damage(seen: Read, target: Target) -> Tensor:
     """(B,) share of the error correction used up."""
     from guidance.qr import scanning
 
-    return seen.error.new_tensor(scanning.damage(seen.wrong, target.symbol))
+    return seen.error.new_tensor(scanning.damage(seen.misread, target.symbol))
 
 
 def gradient(loss: Tensor, at: Tensor) -> Tensor:

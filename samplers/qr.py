@@ -1,7 +1,9 @@
 """The run that makes a picture a QR code: paint it, guide it until it scans, refine it.
 
-1. The base guidance paints a picture under the symbol's ControlNet, in a size that the model knows.
-2. From that picture, noised, SRPG guides towards a symbol of the same payload that follows it.
+1. The base guidance paints a picture, in a size that the model knows: under the symbol's ControlNet
+   where that is the symbol's size; in a smaller one modules are finer than latent cells, and only noise.
+2. From that picture, noised, SRPG guides under the ControlNet towards a symbol of the same payload that
+   follows the picture.
 3. SR-MPGD moves the finished latents until a reader has enough error correction left.
 
 Source: arXiv 2409.06355, figure 2.
@@ -79,7 +81,7 @@ class CodeCourse:
         target = yield from self._aim(seed, observe)
         assert target.reference is not None
         latents = yield Encode(target.reference * 2 - 1)
-        control = _control(target, target.canvas_px, self.qr, self.model.device)
+        control = _control(target, self.qr, self.model.device)
         cond = replace(self.cond.controlled(control), target=target)
         best = yield from self._attempt(seed, 0, latents, cond, observe)
         for attempt in range(1, self.tries):
@@ -89,20 +91,32 @@ class CodeCourse:
             best = max(best, again, key=lambda one: one.rank)
         return Final(best.latents, best.trace, target)
 
+    def controlled_only(self, seed: int, target: Target) -> Run:
+        """The second stage without SRPG: what the ControlNet alone makes of the target's picture."""
+        assert target.reference is not None
+        latents = yield Encode(target.reference * 2 - 1)
+        noise = Noise(seed + SECOND, latents.shape[1:], device=self.model.device)
+        cond = self.cond.controlled(_control(target, self.qr, self.model.device))
+        done = yield from run(self.tail, self.guidance.base, cond, noise, None, Start(latents))
+        return replace(done, target=target)
+
     def _aim(self, seed: int, observe: Observe | None) -> Generator[Any, Any, Target]:
         """The first stage: a picture, and the symbol that follows it."""
         symbol = self.qr.symbol()
         target = Target(symbol, self.qr.module_px or 0)
         channels, cell_px, side_px = _painted(self.model, target.canvas_px)
-        control = _control(target, side_px, self.qr, self.model.device)
         shape = (channels, side_px // cell_px, side_px // cell_px)
-        noise, cond = Noise(seed, shape, device=self.model.device), self.cond.controlled(control)
+        noise, cond = Noise(seed, shape, device=self.model.device), self.cond
+        if side_px == target.canvas_px:
+            cond = cond.controlled(_control(target, self.qr, self.model.device))
         painted = yield from run(self.plan, self.guidance.base, cond, noise, _untraced(observe))
         decoded = yield Decode(painted.latents)
         picture = enlarged((decoded / 2 + 0.5).clamp(0, 1), target.canvas_px)
         if self.qr.follow:
             grey = functional.avg_pool2d(scanning.luminance(picture), target.module_px)[0, 0]
-            symbol = qart.follow(symbol, grey.double().cpu().numpy())
+            wanted = grey.double().cpu().numpy()
+            followed = (qart.follow(one, wanted) for one in self.qr.candidates())
+            symbol = min(followed, key=lambda one: qart.distance(one, wanted))
         return Target(symbol, target.module_px, picture)
 
     def _attempt(
@@ -171,7 +185,7 @@ def refine(
     contrast, best = settings.contrast, None
     for i in range(settings.iterations + 1):
         z = latents.detach().requires_grad_()
-        seen, far, images = yield from look(z, target, guidance.variant, contrast)
+        seen, far, images = yield from look(z, target, guidance, contrast)
         used = damage(seen, target)
         pixels = finish(images[0].detach(), target, qr.quiet_zone)
         rank = sure_margin(pixels, qr.data), margin(pixels, qr.data), -float(used)
@@ -206,12 +220,12 @@ def _painted(model: Model, canvas_px: int) -> tuple[int, int, int]:
     return channels, model.default_size[0] // width, side_px
 
 
-def _control(target: Target, px: int, qr: Qr, device: torch.device) -> Control | None:
+def _control(target: Target, qr: Qr, device: torch.device) -> Control | None:
     if not qr.control_scale:
         return None
     light = torch.from_numpy(~target.symbol.dark).float().expand(1, 3, -1, -1)
     whole = functional.interpolate(light, scale_factor=target.module_px, mode="nearest")
-    return Control(enlarged(whole, px).to(device), qr.control_scale)
+    return Control(whole.to(device), qr.control_scale)
 
 
 def _untraced(observe: Observe | None) -> Observe | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,16 +50,24 @@ def margin(pixels: Pixels, data: str, strict: bool = False) -> float:
 
 
 def sure_margin(pixels: Pixels, data: str) -> float:
-    """The least margin of the picture as it is, blurred, smaller and larger: as a camera may see it."""
+    """The least margin of the picture as a camera may see it; -1 where it is not read in one of the ways."""
+    least = 1.0
+    for view in views(pixels):
+        least = min(least, margin(view, data))
+        if least < 0:
+            break
+    return least
+
+
+def views(pixels: Pixels) -> Iterator[Pixels]:
+    """The picture as it is, blurred, pale, smaller, larger."""
     picture = Image.fromarray(pixels)
     width, height = picture.size
-    seen = (
-        picture,
-        picture.filter(ImageFilter.GaussianBlur(1.5)),
-        picture.resize((width * 2 // 3, height * 2 // 3)),
-        picture.resize((width * 2, height * 2)),
-    )
-    return min(margin(np.asarray(one), data) for one in seen)
+    yield pixels
+    yield np.asarray(picture.filter(ImageFilter.GaussianBlur(1.5)))
+    yield (0.6 * pixels + 0.4 * 128).astype(np.uint8)
+    yield np.asarray(picture.resize((width * 2 // 3, height * 2 // 3)))
+    yield np.asarray(picture.resize((width * 2, height * 2)))
 
 
 def finish(image: Tensor, target: Target, quiet_zone: int) -> Pixels:

@@ -34,6 +34,10 @@ class Patch(Symbol):
     def damage(self, wrong: Any) -> float:
         return float(wrong.mean())
 
+    @property
+    def function(self) -> Any:
+        return np.zeros_like(self.dark)
+
 
 DARK = np.random.default_rng(0).random((4, 4)) < 0.5
 SCAN = Target(Patch("", 1, "M", 0, DARK), 8, torch.rand(1, 3, 32, 32, generator=torch.Generator()))

@@ -1,4 +1,4 @@
-"""How surely a finished QR code is read: by two readers, and under what a camera does to it."""
+"""How surely a finished QR code is read: by several readers, and under what a camera does to it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from PIL import Image, ImageEnhance, ImageFilter
 
 from app.jobs import QrReading
-from guidance.qr import scanning
+from guidance.qr import scanning, thresholds
 from guidance.qr.request import Qr, picture_module_px
 from guidance.qr.symbol import Symbol
 from samplers.scan import Pixels, margin, scan
+from workers.readers import verdicts
 
 CAMERA = 2.2
 """Distance of the camera from the picture, in half widths."""
@@ -22,13 +23,12 @@ SURROUND = (216, 216, 216)
 
 def score(pixels: Pixels, qr: Qr, symbol: Symbol) -> tuple[dict[str, float], QrReading]:
     """All scores of `app.scores.QR_SCORES` for a picture (H, W, 3), and what was read."""
-    found, wrong = scan(pixels), wrong_modules(pixels, qr, symbol)
-    exactly = found is not None and found.text == qr.data
-    strictly = margin(pixels, qr.data, strict=True) >= 0
+    found, wrong, told = scan(pixels), wrong_modules(pixels, qr, symbol), verdicts(pixels, qr.data)
+    at_hand = [verdict == "read" for verdict in told.values() if verdict != "unavailable"]
     mild, hard = battery(pixels)
     scores = {
-        "ssr_any": float(exactly or strictly),
-        "ssr_all": float(exactly and strictly),
+        "ssr_any": float(any(at_hand)),
+        "ssr_all": float(all(at_hand)),
         "margin": max(margin(pixels, qr.data), 0.0),
         "module_error": float(wrong.mean()),
         "battery_mild": _share(mild, qr.data),
@@ -41,18 +41,22 @@ def score(pixels: Pixels, qr: Qr, symbol: Symbol) -> tuple[dict[str, float], QrR
         module_px=picture_module_px(qr.module_px or 1),
         quiet_zone=qr.quiet_zone,
         wrong=[(int(row), int(column)) for row, column in np.argwhere(wrong)],
+        readers=told,
     )
     return scores, reading
 
 
 def wrong_modules(pixels: Pixels, qr: Qr, symbol: Symbol) -> np.ndarray:
-    """(n, n): the modules whose centre reads as the other bit."""
+    """(n, n): the modules whose centre reads as the other bit, with the thresholds that readers take."""
     module_px = picture_module_px(qr.module_px or 1)
     begin, side = qr.quiet_zone * module_px, symbol.modules * module_px
     inside = np.ascontiguousarray(pixels[begin : begin + side, begin : begin + side])
     image = torch.from_numpy(inside).permute(2, 0, 1)[None].float() / 255
-    read = scanning.read(image, scanning.light_modules(symbol, image), module_px)
-    return read.wrong[0].bool().numpy()
+    least, most = thresholds.local(image, scanning.Target(symbol, module_px))
+    middle = (least + most) / 2
+    light = scanning.light_modules(symbol, image)
+    read = scanning.read(image, light, module_px, limits=(middle, middle))
+    return read.misread[0].bool().numpy()
 
 
 def battery(pixels: Pixels) -> tuple[list[Pixels], list[Pixels]]:

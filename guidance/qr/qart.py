@@ -42,6 +42,12 @@ def follow(symbol: Symbol, luminance: NDArray[np.floating]) -> Symbol:
     return symbol.with_codewords(codewords)
 
 
+def distance(symbol: Symbol, luminance: NDArray[np.floating]) -> float:
+    """How far the data modules are from `luminance` (n, n): the sum of what those of the other bit lack."""
+    other = (luminance < 0.5) != symbol.dark
+    return float((np.abs(luminance - 0.5) * other)[~symbol.function].sum())
+
+
 def parity(data: Bytes, count: int) -> Bytes:
     """`count` Reed-Solomon codewords (rows, count) for the data codewords (rows, k), over GF(256)/0x11D."""
     generator = np.array([1])

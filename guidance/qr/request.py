@@ -11,7 +11,9 @@ from guidance.qr.symbol import Ecc, Symbol, encode
 
 
 class Qr(BaseModel):
-    """A payload and how it is drawn. In a resolved request version, mask and module size have values."""
+    """A payload and how it is drawn. In a resolved request version and module size have values, and the mask
+    where the picture does not choose it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -19,17 +21,19 @@ class Qr(BaseModel):
     version: Annotated[int, Field(ge=1, le=40)] | Literal["auto"] = Field(
         "auto",
         description="size of the symbol: 17 + 4 * version modules per side; auto: the smallest that holds "
-        "the data, and at least 3, which leaves modules free for the picture",
+        "the data, and at least 5, which leaves modules free for the picture",
     )
     ecc: Ecc = Field("M", description="error correction: 7, 15, 25 or 30 percent of the codewords")
-    mask: Annotated[int, Field(ge=0, le=7)] | Literal["auto"] = "auto"
+    mask: Annotated[int, Field(ge=0, le=7)] | Literal["auto"] = Field(
+        "auto", description="auto: the one nearest to the picture; without `follow` that of least penalty"
+    )
     module_px: int | None = Field(None, ge=1, le=64, description="pixels per module")
     quiet_zone: int = Field(4, ge=0, le=16, description="white modules around the symbol; readers want 4")
     control_scale: float | None = Field(
         None, ge=0, le=4, description="strength of the ControlNet: 1.35 where the model has one"
     )
     follow: bool = Field(
-        True, description="choose the free modules after the picture (the payload stays what it is)"
+        True, description="choose free modules and mask after the picture (the payload stays what it is)"
     )
     guarantee: Literal["none", "scannable"] = Field(
         "none", description="scannable: try again with stronger guidance, up to three times, until it is read"
@@ -68,7 +72,7 @@ class Qr(BaseModel):
         return self.model_copy(
             update={
                 "version": symbol.version,
-                "mask": symbol.mask,
+                "mask": self.mask if self.follow else symbol.mask,
                 "module_px": module_px,
                 "control_scale": scale if scale is not None else CONTROL if "controlnet" in has else 0.0,
             }
@@ -84,18 +88,25 @@ class Qr(BaseModel):
             return smallest
         return encode(self.data, LEAST_VERSION, self.ecc, mask)
 
+    def candidates(self) -> list[Symbol]:
+        """The symbols that a picture may choose from. Only of a resolved request."""
+        if self.mask != "auto" or not self.follow:
+            return [self.symbol()]
+        return [self.model_copy(update={"mask": mask}).symbol() for mask in range(8)]
+
 
 def picture_module_px(module_px: int) -> int:
     """Pixels per module of the finished picture: small modules are enlarged.
 
-    Readers compare blocks of 8 px with their surroundings, which fails where each block is one module.
+    Readers look at blocks of 8 px, which fails where none of them sees an edge: the modules should be no
+    multiple of 8, also where the picture is shown at two thirds of its size.
     """
     return max(module_px, LEAST_PICTURE_MODULE_PX)
 
 
 CONTROL = 1.35
-LEAST_VERSION = 3
-LEAST_PICTURE_MODULE_PX = 12
+LEAST_VERSION = 5
+LEAST_PICTURE_MODULE_PX = 14
 LEAST_MODULE_PX = 8
 TRIES = 3
 """How often a guaranteed picture is tried."""

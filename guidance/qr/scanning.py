@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -28,6 +28,8 @@ from guidance.qr.symbol import Symbol
 Variant = Literal["paper", "code"]
 DARK_AT_MOST, LIGHT_AT_LEAST = 0.2, 0.85
 """Luminance of protected modules: as dark, as light as any scanner wants them, with the picture's hue."""
+REACH = 0.03
+"""No module shall be nearer to black or white than this, however much contrast is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """A picture's modules (B, n, n): error `e_k` (with gradient), mean of the centre, which are wrong."""
+    """A picture's modules (B, n, n): error `e_k` (with gradient), mean of the centre, which are wrong.
+
+    `misread` are those that read as the other bit; with contrast asked for, more are `wrong`.
+    """
 
     error: Tensor
     centre: Tensor
     wrong: Tensor
+    misread: Tensor
 
     @property
     def loss(self) -> Tensor:
@@ -75,31 +81,42 @@ class Read:
     @property
     def share_wrong(self) -> Tensor:
         """(B,) share of the modules that read as the wrong bit."""
-        return self.wrong.flatten(1).mean(1)
+        return self.misread.flatten(1).mean(1)
 
 
 def read(
-    images: Tensor, light: Tensor, module_px: int, variant: Variant = "paper", contrast: float = 0.0
+    images: Tensor,
+    light: Tensor,
+    module_px: int,
+    variant: Variant = "paper",
+    contrast: float = 0.0,
+    limits: tuple[Tensor, Tensor] | None = None,
 ) -> Read:
     """Compare pictures (B, 3, H, W), 0 to 1, with the modules `light` (n, n) or (B, n, n), 1 for light.
 
-    `contrast`: the limits of dark and light are moved apart by so much, half of it each. ValueError where
-    the picture does not consist of n x n modules of `module_px`.
+    `limits`: what dark modules may have at most and light ones at least, (B, n, n) each; the variant's where
+    None. `contrast`: they are moved apart by so much, half of it each. ValueError where the picture does not
+    consist of n x n modules of `module_px`.
     """
     n = light.shape[-1]
     if images.shape[-2:] != (n * module_px, n * module_px):
         height, width = images.shape[-2:]
         raise ValueError(f"{width} x {height} pixels are not {n} x {n} modules of {module_px} px")
     rule = RULES[variant]
-    rule = replace(rule, dark=rule.dark - contrast / 2, light=rule.light + contrast / 2)
     grey = luminance(images, rule)
     light = light.to(grey).expand(len(grey), n, n)
-    target = light.repeat_interleave(module_px, 1).repeat_interleave(module_px, 2)[:, None]
-    error = 2 * (grey - rule.dark).relu() * (1 - target) + 2 * (rule.light - grey).relu() * target
+    darkest, lightest = limits or (torch.full_like(light, rule.dark), torch.full_like(light, rule.light))
+    at_most = (darkest - contrast / 2).clamp(min=REACH)
+    at_least = (lightest + contrast / 2).clamp(max=1 - REACH)
+    above = 2 * (grey - _wide(at_most, module_px)).relu() * _wide(1 - light, module_px)
+    below = 2 * (_wide(at_least, module_px) - grey).relu() * _wide(light, module_px)
     centre = _per_module(grey.detach(), _centre(module_px, variant))
-    dark_but_light = (1 - light) * (centre > rule.dark)
-    light_but_dark = light * (centre < rule.light)
-    return Read(_per_module(error, _kernel(module_px, variant)), centre, dark_but_light + light_but_dark)
+    return Read(
+        _per_module(above + below, _kernel(module_px, variant)),
+        centre,
+        _other_bit(centre, light, at_most, at_least),
+        _other_bit(centre, light, darkest, lightest),
+    )
 
 
 def luminance(images: Tensor, rule: Rule = RULES["paper"]) -> Tensor:
@@ -183,6 +200,15 @@ def _centre(size: int, variant: Variant) -> Tensor:
     weights = torch.zeros(size, size)
     weights[begin:end, begin:end] = 1 / (end - begin) ** 2
     return weights
+
+
+def _other_bit(centre: Tensor, light: Tensor, at_most: Tensor, at_least: Tensor) -> Tensor:
+    return (1 - light) * (centre > at_most) + light * (centre < at_least)
+
+
+def _wide(modules: Tensor, module_px: int) -> Tensor:
+    """(B, n, n) -> (B, 1, H, W)."""
+    return modules.repeat_interleave(module_px, 1).repeat_interleave(module_px, 2)[:, None]
 
 
 def _per_module(images: Tensor, weights: Tensor) -> Tensor:

@@ -76,6 +76,9 @@ class ControlledModel(PipelineModel):
         found = super().encode(prompts, clip_skip)
         return replace(found, read=found.read | {"weighting": "compel"})
 
+    def _differentiated(self) -> list[Any]:
+        return [*super()._differentiated(), self._controlnet]
+
     def perceive(self, images: Tensor, grad: bool = False) -> list[Tensor]:
         """The scorer's layers; none without a scorer."""
         return [] if self._perceptor is None else self._perceptor.features(images, grad)

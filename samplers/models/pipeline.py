@@ -26,6 +26,7 @@ from samplers.cards import Family
 from samplers.models.autoencoder import Autoencoder, Pixels
 from samplers.models.base import Encoded
 from samplers.models.judge import Judge, load_judge
+from samplers.models.memory import checkpoint
 from samplers.models.parts import Loading, fuse, load_network, load_pipeline
 from samplers.models.profiles import Profile, accelerate, begin
 
@@ -229,6 +230,8 @@ class PipelineModel:
         numbers = torch.tensor([(level.timestep, level.alpha, level.sigma) for level in levels])
         timestep, alpha, sigma = numbers.to(x_t.device, non_blocking=True).unbind(1)
         alpha, sigma = alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
+        if grad:
+            self._save_memory(x_t)
         with torch.set_grad_enabled(grad):
             x = x_t.float()
             out = self._by_length(net, x.to(self.dtype), timestep, conds).float()
@@ -254,6 +257,8 @@ class PipelineModel:
 
     def decode(self, latents: Tensor, grad: bool = False) -> Tensor:
         """Pictures in [-1, 1]; with `grad` not clipped, so that the gradient is not lost where they clip."""
+        if grad:
+            self._save_memory(latents)
         return self._autoencoder.decode(latents, grad)
 
     def encode_images(self, images: Tensor) -> Tensor:
@@ -288,6 +293,14 @@ class PipelineModel:
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         raise NotImplementedError
+
+    def _save_memory(self, latents: Tensor) -> None:
+        if self._profile == "eager":  # a compiled network has chosen what it keeps
+            checkpoint(self._differentiated(), latents.shape[-2] * latents.shape[-1] * self._cell_px**2)
+
+    def _differentiated(self) -> list[Any]:
+        """The networks that a gradient may go through."""
+        return [*self._networks.values(), getattr(self._pipeline, "vae", None)]
 
     @property
     def _config(self) -> Any:

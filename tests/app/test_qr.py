@@ -27,15 +27,18 @@ def asked(qr: dict[str, Any], model: str = "plain", **fields: Any) -> Resolved:
 def test_open_values_are_filled_in() -> None:
     resolved = asked({"data": LINK})
     assert resolved.qr is not None
-    assert (resolved.qr.version, resolved.qr.module_px, resolved.qr.control_scale) == (3, 8, 0)
-    assert isinstance(resolved.qr.mask, int)
-    assert resolved.width == resolved.height == (29 + 8) * 12
+    assert (resolved.qr.version, resolved.qr.module_px, resolved.qr.control_scale) == (5, 8, 0)
+    assert resolved.qr.mask == "auto"  # the picture chooses
+    unfollowed = asked({"data": LINK, "follow": False}).qr
+    assert unfollowed is not None
+    assert isinstance(unfollowed.mask, int)
+    assert resolved.width == resolved.height == (37 + 8) * 14
     assert isinstance(resolved.guidance, SRPG)
     assert resolved.guidance.base == CFG(scale=3)
     assert Resolved.model_validate_json(resolved.model_dump_json()) == resolved
     led = asked({"data": LINK, "module_px": 16}, model="led")
     assert led.qr is not None
-    assert (led.qr.control_scale, led.width) == (1.35, 37 * 16)
+    assert (led.qr.control_scale, led.width) == (1.35, 45 * 16)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_open_values_are_filled_in() -> None:
         ({"data": "x" * 100, "version": 3}, {}, "/qr", "it fits version 6"),
         ({"data": LINK, "module_px": 12}, {}, "/qr", "multiple of 8, say 16"),
         ({"data": LINK, "control_scale": 1}, {}, "/qr", "no QR ControlNet; set control_scale to 0"),
-        ({"data": LINK}, {"width": 296}, "/width", "29 modules and the quiet zone take 444"),
+        ({"data": LINK}, {"width": 296}, "/width", "37 modules and the quiet zone take 630"),
         ({"data": LINK, "module_px": 64}, {}, "/qr", "takes at most"),
         ({"data": LINK}, {"strength": 0.5}, "/strength", "leave strength out"),
         ({"data": LINK}, {"guidance": {"method": "cfg"}}, "/qr", "use srpg, or leave qr out"),

@@ -13,7 +13,7 @@ from guidance.asks import Denoise, Level, Prediction, Step
 from guidance.cfg import CFG
 from guidance.cfgpp import CFGPP
 from guidance.qr import scanning
-from guidance.srpg import SRPG
+from guidance.srpg import SRPG, gradient, look
 from tests.analytic import CONDITIONS, DARK, SCAN, TOY, Answerer, start, steps_of, vp_levels
 
 LEVELS = vp_levels()
@@ -21,7 +21,7 @@ STEP = steps_of(LEVELS)[3]
 
 
 def guided(x: Tensor, step: Step = STEP, cond: Any = CONDITIONS, **changes: Any) -> Prediction:
-    guidance = SRPG(base=CFG(scale=2), **changes)
+    guidance = SRPG(**{"base": CFG(scale=2), "threshold": "half"} | changes)
     return Answerer().finish(guidance.guide(x, step, cond, guidance.start()))
 
 
@@ -104,6 +104,26 @@ def test_the_second_stage_is_the_last_share_of_the_steps() -> None:
     assert SRPG(strength=0.01).begins(10) == 9
     assert SRPG(strength=0.6, fresh_noise=True).begins(10) == 0
     assert SRPG(strength=0.6, base=CFG(scale=2)).nfe(steps) == 20 + 12
+
+
+def test_thresholds_around_a_module_ask_for_less_than_a_half_does() -> None:
+    """Latents of modules that differ by little, all of them light: wrong for a half, right for a reader."""
+    level = Level(1.0, 1e-3, 1.0)
+    step = Step(7, 8, level, Level(1.0, 0.0, 0.0))
+    pale = torch.where(torch.from_numpy(DARK), 0.2, 2.0).expand(1, 4, 4, 4).double()
+    errors = {
+        threshold: guided(pale, step, threshold=threshold).trace["module_error"].item()
+        for threshold in ("half", "local")
+    }
+    assert errors["half"] > 0.2
+    assert errors["local"] == 0
+
+
+def test_each_loss_moves_the_latents_of_the_refinement_too() -> None:
+    z = start(LEVELS, batch=1).requires_grad_()
+    for term in (0, 1):
+        seen, far, _ = Answerer().finish(look(z, SCAN, SRPG(), contrast=0.1))
+        assert gradient((seen.loss, far)[term].sum(), z).abs().sum() > 0
 
 
 def test_needs_a_symbol() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from guidance.asks import Conditions, Control, Denoise, Level
 from guidance.cfg import CFG
+from guidance.qr import qart
 from guidance.qr.request import Qr
 from guidance.qr.symbol import encode
 from guidance.srpg import SRPG, Refinement
@@ -22,16 +23,17 @@ from samplers.qr import CodeCourse, code_course
 from samplers.scan import finish, margin, scan, sure_margin
 
 QR = Qr(data="PARITY", version=1, quiet_zone=4)
-GUIDANCE = SRPG(base=CFG(scale=2), scanning_scale=50, refine=Refinement(iterations=30, lr=300))
+GUIDANCE = SRPG(base=CFG(scale=2), scanning_scale=50, refine=Refinement(iterations=12, lr=1000))
 TOY = Toy(size_px=64)
 LEVEL = Level(0.8, 0.6, 300.0)
+torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for each other
 
 
 def test_the_finished_picture_is_read_and_its_cost_is_told() -> None:
     done = sample(TOY, "high", guidance=GUIDANCE, qr=QR, steps=6, seeds=[3], sampler="ddim")
     pixels = np.asarray(done.images[0])
-    assert pixels.shape == (12 * 29, 12 * 29, 3)
-    assert (pixels[:48] == 255).all()
+    assert pixels.shape == (14 * 29, 14 * 29, 3)
+    assert (pixels[:56] == 255).all()
     found = scan(pixels)
     assert found is not None
     assert found.text == "PARITY"
@@ -71,13 +73,14 @@ def test_a_guaranteed_code_is_tried_again_and_harder_until_it_is_read(
         assert course(guarantee="scannable").steps >= 4 + tries
 
 
-def test_both_stages_are_controlled_by_the_symbol_in_their_own_size() -> None:
-    with_control = Toy(size_px=64)
-    with_control.extras = with_control.extras | {"controlnet"}  # type: ignore[misc]
-    final, asks = ran(course(with_control))
-    controls = [ask.conds[0].control for ask in asks if isinstance(ask, Denoise)]
-    assert [control.image.shape[-1] for control in controls] == [64] * 4 + [168]
-    assert {control.scale for control in controls} == {1.35}
+def test_the_symbol_controls_what_is_painted_in_its_own_size() -> None:
+    for size_px, sides in ((64, [None] * 4 + [168]), (128, [168] * 5)):
+        with_control = Toy(size_px=size_px)
+        with_control.extras = with_control.extras | {"controlnet"}  # type: ignore[misc]
+        final, asks = ran(course(with_control))
+        controls = [ask.conds[0].control for ask in asks if isinstance(ask, Denoise)]
+        assert [control and control.image.shape[-1] for control in controls] == sides
+        assert controls[-1].scale == 1.35
     light = controls[-1].image[0, 0, 4::8, 4::8].bool().numpy()
     assert (light == ~final.target.symbol.dark).all()
 
@@ -103,6 +106,23 @@ def test_a_reader_tells_right_from_wrong() -> None:
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         course(**changes)
+
+
+def test_the_picture_chooses_the_mask_unless_it_is_given() -> None:
+    masks = {ran(course(version=2))[0].target.symbol.mask}
+    masks |= {ran(course(version=2, mask=mask))[0].target.symbol.mask for mask in (1, 6)}
+    assert masks >= {1, 6}
+    grey = np.random.default_rng(0).random((25, 25))
+    chosen = [qart.follow(one, grey) for one in course(version=2).qr.candidates()]
+    assert [one.mask for one in chosen] == list(range(8))
+    assert len({qart.distance(one, grey) for one in chosen}) == 8
+    assert {scanned_text(one) for one in chosen} == {"PARITY"}
+
+
+def scanned_text(symbol: Any) -> str | None:
+    modules = np.pad(~symbol.dark, 4, constant_values=True)
+    found = scan(np.kron(modules, np.ones((12, 12)))[..., None].repeat(3, 2).astype(np.uint8) * 255)
+    return None if found is None else found.text
 
 
 def test_a_code_needs_its_method_and_the_method_a_code() -> None:
@@ -162,6 +182,6 @@ def test_a_finished_picture_has_white_around_it_and_tinted_patterns() -> None:
     from guidance.qr.scanning import Target
 
     pixels = finish(torch.full((3, 168, 168), 0.5), Target(target, 8), 4)
-    assert (pixels[:, :48] == 255).all()
-    assert pixels[54, 54, 0] < 64  # the finder's corner is dark
-    assert pixels[48 + 12 * 7 + 6, 54, 0] > 200  # its separator is light
+    assert (pixels[:, :56] == 255).all()
+    assert pixels[63, 63, 0] < 64  # the finder's corner is dark
+    assert pixels[56 + 14 * 7 + 7, 63, 0] > 200  # its separator is light

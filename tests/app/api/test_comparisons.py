@@ -325,7 +325,7 @@ async def test_every_cell_starts_from_one_picture_also_when_it_is_made_again(
 async def test_a_qr_code_is_that_of_all_arms(api: httpx.AsyncClient) -> None:
     arms = [{"guidance": {"method": "srpg"}}, {"guidance": {"method": "srpg", "scanning_scale": 100}}]
     made = await create(api, arms=arms, qr={"data": "https://lodestar.dev"})
-    assert (made["qr"]["version"], made["width"], made["height"]) == (3, 444, 444)
+    assert (made["qr"]["version"], made["width"], made["height"]) == (5, 630, 630)
     (qr,) = {json.dumps(job["resolved"]["qr"]) for job in (await api.get("/v1/jobs")).json()["data"]}
     assert json.loads(qr) == made["qr"]
     mixed = await api.post("/v1/comparisons", json=ASKED | {"arms": [arms[0], ARMS[0]], "qr": {"data": "x"}})

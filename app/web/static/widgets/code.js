@@ -5,18 +5,12 @@ import { put, query } from "../lib/route.js";
 import { count, percent, short } from "../lib/say.js";
 
 export const QR_SCORES = ["ssr_any", "ssr_all", "margin", "module_error", "battery_mild", "battery_hard"];
-const LOOSE = "zxing-cpp";
-const STRICT = "zxing-cpp at its own size only";
 
-/** Names of the readers that read exactly `data`. */
-function readers({ qr, metrics }, data) {
-  const loose = qr.text === data;
-  const strict = metrics.ssr_all || (metrics.ssr_any && !loose);
-  return [loose && LOOSE, strict && STRICT].filter(Boolean);
-}
+/** Names of the readers whose verdict is this. */
+const readers = ({ qr }, verdict) => Object.keys(qr.readers).filter((name) => qr.readers[name] === verdict);
 
 /** One line for a cell of the grid. */
-export const scans = (image, data) => (readers(image, data).length ? `scans, ${percent(image.metrics.margin)} of the correction left` : "does not scan");
+export const scans = (image) => (image.metrics.ssr_any ? `scans, ${percent(image.metrics.margin)} of the correction left` : "does not scan");
 
 /** The modules of a picture that read wrong, over it. */
 export function WrongModules({ image }) {
@@ -32,7 +26,8 @@ export function CodeReport({ a, b, arms, qr }) {
   const modules = (17 + 4 * qr.version) ** 2;
   const rows = [
     ["Read", images.map((image) => (image.qr.text === null ? "nothing" : image.qr.text === qr.data ? "the text asked for" : image.qr.text))],
-    ["Readers that read it exactly", images.map((image) => readers(image, qr.data).join("; ") || "none")],
+    ["Readers that read it exactly", images.map((image) => readers(image, "read").join("; ") || "none")],
+    ["Readers not installed", images.map((image) => readers(image, "unavailable").join("; ") || "none")],
     ["Error correction left unused", images.map((image) => percent(image.metrics.margin))],
     ["Modules that read wrong", images.map((image) => `${image.qr.wrong.length} of ${modules} (${short(100 * image.metrics.module_error)} %)`)],
     ["Read when slightly disturbed", images.map((image) => percent(image.metrics.battery_mild))],

@@ -80,7 +80,7 @@ function Cell({ live, cell, chosen, choose }) {
     <${View} width=${width} height=${height}>${image ? html`<${Picture} image=${image} alt=${name} loading="lazy" />` : LOST.includes(now.status) ? html`<${Lost} ...${{ live, now, name }} />` : html`<${Coming} cell=${cell} name=${name} />`}
       ${role && html`<span class="tag">${role}</span>`}<//>
     ${image || LOST.includes(now.status) ? html`<p class="quiet num">${image ? cost(now) : now.status}</p>` : html`<${Progress} cell=${cell} name=${name} />`}
-    ${image?.qr && html`<p class="quiet num">${scans(image, qr.data)}</p>`}
+    ${image?.qr && html`<p class="quiet num">${scans(image)}</p>`}
     ${image && html`<div class="bar">${pick("A")}${pick("B")}<a class="quiet push" href=${local(image.url)} download aria-label="PNG with its request: ${name}">PNG</a></div>`}
   </div>`;
 }
