@@ -38,8 +38,8 @@ def test_the_finished_picture_is_read_and_its_cost_is_told() -> None:
     assert found is not None
     assert found.text == "PARITY"
     assert set(done.trace[0]) == set(SRPG.traces)
-    assert done.nfe[0].model == 12 + 2 * 2
-    assert done.nfe[0].grad == 2 * 2
+    assert done.nfe[0].model == 12 + 2
+    assert done.nfe[0].grad == 2
     errors = done.trace[0]["module_error"]
     assert all(error is not None for error in errors)
     again = sample(TOY, "high", guidance=GUIDANCE, qr=QR, steps=6, seeds=[3], sampler="ddim")
