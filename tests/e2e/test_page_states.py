@@ -153,7 +153,7 @@ async def test_what_opens_on_a_screen(page: Page, service: Serving, complaints: 
     async def told() -> None:
         await page.get_by_label("Tell me after each vote").check()
         await page.get_by_role("button", name="Left").click()
-        await expect(page.get_by_text("Left was")).to_be_visible()
+        await expect(page.locator("main").get_by_text("Left was")).to_be_visible()
 
     async def seen() -> None:
         voter = await page.evaluate("localStorage.getItem('voter')")
