@@ -23,7 +23,7 @@ from app.storage.local import LocalStorage
 from app.storage.opening import open_storage
 
 POISON = "poison"
-"""A job with this prompt kills its worker at its first step."""
+"""A job with this prompt kills its worker when its first step is reported, or before its end is."""
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.chaos.imports"])
@@ -87,6 +87,8 @@ class FaultyQueue(RedisQueue):
 
     async def finish(self, worker: str, job_id: str, result: JobResult) -> bool:
         self._reached("stored")
+        if job_id == self._poisoned:
+            os.kill(os.getpid(), signal.SIGKILL)
         kept = await super().finish(worker, job_id, result)
         self._reached("finished")
         return kept
