@@ -121,7 +121,7 @@ def code(i: int, args: argparse.Namespace) -> tuple[str, Row, np.ndarray]:
         }
         row[arm] = readers | scores
         if scorer.is_dir():
-            row[arm] |= clip.score(pixels[border:-border, border:-border], prompt, scorer)
+            row[arm] |= clip.look(pixels[border:-border, border:-border], prompt, scorer)[0]
     row["guided"]["seconds"] = seconds
     return prompt, row, pictures["guided"]
 
