@@ -38,6 +38,7 @@ const errors = signal([]);
 const estimate = signal(null);
 const refusals = signal(0);
 let timer;
+let turn = 0; // an answer to an older question is no answer
 
 const change = (changes) => {
   draft.value = { ...draft.value, ...changes };
@@ -49,6 +50,7 @@ const asked = () => request(draft.value, catalogue.value.methods);
 
 /** When a person pauses: keep the form in the address and ask what it would cost. */
 async function settle() {
+  const mine = ++turn;
   const spec = asked();
   put({ spec: JSON.stringify(linked(spec)), from: null });
   if (!spec.prompts.length || !spec.seeds.length) {
@@ -56,9 +58,12 @@ async function settle() {
     return;
   }
   try {
-    estimate.value = await post("/v1/comparisons/estimate", spec);
+    const told = await post("/v1/comparisons/estimate", spec);
+    if (mine !== turn) return;
+    estimate.value = told;
     errors.value = [];
   } catch (problem) {
+    if (mine !== turn) return;
     estimate.value = null;
     errors.value = problem.errors;
   }
@@ -83,6 +88,7 @@ async function begin() {
 
 async function run(spec) {
   clearTimeout(timer);
+  turn += 1;
   errors.value = [];
   try {
     const { id } = await post("/v1/comparisons", spec);

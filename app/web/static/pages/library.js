@@ -10,9 +10,10 @@ const list = signal(null);
 const problem = signal(null);
 const hidden = signal(new Set());
 
-async function load(search, after) {
+async function load(search, after, wanted = () => true) {
   const parameters = new URLSearchParams({ limit: PAGE, search, ...(after ? { after } : {}) });
   const told = await get(`/v1/comparisons?${parameters}`);
+  if (!wanted()) return;
   list.value = { ...told, data: after ? [...list.value.data, ...told.data] : told.data };
   announce(count(list.value.data.length, "comparison"));
 }
@@ -40,8 +41,9 @@ export default function Library() {
   useEffect(() => {
     document.title = "Library · Lodestar";
     problem.value = null;
-    const timer = setTimeout(() => load(search).catch((error) => (problem.value = error)), list.value ? 250 : 0);
-    return () => clearTimeout(timer);
+    let wanted = true;
+    const timer = setTimeout(() => load(search, null, () => wanted).catch((error) => (problem.value = error)), list.value ? 250 : 0);
+    return () => { wanted = false; clearTimeout(timer); };
   }, [search]);
   const shown = list.value?.data.filter((one) => !hidden.value.has(one.id)) ?? [];
   return html`<div class="stack">
