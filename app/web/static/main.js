@@ -94,7 +94,7 @@ const leave = () => call("/v1/session", { method: "DELETE" }).then(() => (who.va
 
 function Toast() {
   const shown = toast.value;
-  return html`<div id="toast">${shown && html`<div>${shown.text}
+  return html`<div id="toast" role="region" aria-label="Message">${shown && html`<div>${shown.text}
     ${shown.button && html`<button onClick=${() => { toast.value = null; shown.button.act(); }}>${shown.button.label}</button>`}</div>`}</div>
     <p class="sr" role="status" aria-live="polite">${said.value}</p>`;
 }
