@@ -129,8 +129,8 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     pictures = settings.pictures(args, "cpu")
     rows = pictures.rows
-    tokenizer = CLIPTokenizer.from_pretrained(args.runs / "tokenizer")
-    scorer = CLIPModel.from_pretrained(args.runs / "scorer", torch_dtype=torch.float32).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(args.model / "tokenizer")
+    scorer = CLIPModel.from_pretrained(args.model / "scorer", torch_dtype=torch.float32).eval()
     names = sorted({row["name"] for row in rows})
     reader = scorer, tokenizer
     report: dict = {"steps": own["steps"], "scale": own["scale"], "prompts": own["prompts"]}
@@ -148,9 +148,10 @@ def main() -> None:
     index = torch.tensor([rows.index(r) for r, _ in asked])
     colour = torch.tensor([c for _, c in asked])
     real = (source.place(index, colour) + 1) / 2
-    for name, label in (("style", "style"), ("classifier", "subgroup")):
-        if (args.runs / name).is_dir():
-            judge = AutoModelForImageClassification.from_pretrained(args.runs / name).eval()
+    judges = {"style": args.runs / "style", "subgroup": args.model / "classifier"}
+    for label, folder in judges.items():
+        if folder.is_dir():
+            judge = AutoModelForImageClassification.from_pretrained(folder, torch_dtype=torch.float32).eval()
             truth = [row[label] for row, _ in asked]
             for what, shown in ((label, made), (f"{label}_real", real)):
                 report[what] = agreement(verdicts(judge, shown), truth)
