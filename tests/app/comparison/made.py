@@ -53,7 +53,7 @@ def made(found: Comparison, effect: float = 1.0) -> list[Cell]:
 
 
 def record(found: Comparison, index: int) -> JobRecord:
-    return fresh_record(cell_job(found, found.places[index], CATALOGUE, SETTINGS), 0, 3)
+    return fresh_record(cell_job(found, found.places[index], CATALOGUE, SETTINGS), 0, 0, 3)
 
 
 def vote(number: int, choice: Choice, left: int = 0, right: int = 1, **changes: object) -> Vote:

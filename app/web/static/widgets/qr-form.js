@@ -9,7 +9,7 @@ const ECC = [["L", "L, 7 %"], ["M", "M, 15 %"], ["Q", "Q, 25 %"], ["H", "H, 30 %
 export function QrForm({ qr, set, model, errors }) {
   const put = (name, value) => set({ ...qr, [name]: value });
   const number = (name, label, attributes) => html`<${Field} label=${label} at="/qr/${name}" errors=${errors}>${(shared) => html`<input ...${shared} ...${attributes} type="number"
-    value=${qr[name] ?? ""} onInput=${(event) => put(name, event.target.value === "" ? "" : Number(event.target.value))} />`}<//>`;
+    value=${qr[name] === "auto" ? "" : qr[name] ?? ""} onInput=${(event) => put(name, event.target.value === "" ? "" : Number(event.target.value))} />`}<//>`;
   const whole = errors.filter((error) => error.pointer === "/qr");
   const led = model.extras.includes("controlnet");
   return html`<fieldset class="tight"><legend><h3>QR code</h3></legend>
