@@ -18,7 +18,6 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForImageClassification, CLIPModel, CLIPTokenizer, PreTrainedModel
 
-from app.comparison.sets import frechet
 from training import settings, text
 from training.captions import STYLES, with_article
 from training.data import COLOUR_NAMES, Backgrounds, colour_table
@@ -100,6 +99,14 @@ def border(pictures: Tensor) -> Tensor:
     """Mean border pixel (N, 3) in 0..255."""
     edge = torch.cat([pictures[..., 0], pictures[..., -1], pictures[..., 0, :], pictures[..., -1, :]], -1)
     return edge.mean(-1) * 255
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Frechet distance of two Gaussians fitted to features (N, D)."""
+    mean = np.square(a.mean(0) - b.mean(0)).sum()
+    first, second = np.cov(a.T), np.cov(b.T)
+    roots = np.linalg.eigvals(first @ second)
+    return float(mean + np.trace(first + second) - 2 * np.sqrt(roots.real.clip(0)).sum())
 
 
 def kernel(a: np.ndarray, b: np.ndarray) -> float:

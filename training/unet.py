@@ -118,13 +118,12 @@ class Live:
 def load_vae(runs: Path, device: str, start: Path | None = None) -> AutoencoderTiny:
     """The autoencoder that was trained in `runs`; where none was, the one of the folder `start`."""
     if start and not (runs / "vae.pt").exists():
-        coder = AutoencoderTiny.from_pretrained(start / "vae", torch_dtype=torch.float32).to(device)
-        return coder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
-    state = torch.load(runs / "vae.pt", map_location=device, weights_only=True)
-    coder = vae.build(state["config"]).to(device)
-    coder.load_state_dict(state["average"])
-    coder.requires_grad_(False)
-    return coder.eval().to(memory_format=torch.channels_last)
+        coder = AutoencoderTiny.from_pretrained(start / "vae", torch_dtype=torch.float32)
+    else:
+        state = torch.load(runs / "vae.pt", map_location=device, weights_only=True)
+        coder = vae.build(state["config"])
+        coder.load_state_dict(state["average"])
+    return coder.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from app.costs import Cost, cost_of, work_ms
 from app.jobs import ImageResult, JobResult, Priority, Progress, Resolved, Stage
-from app.queue.base import Beat, Claim, JobQueue
+from app.queue.base import Beat, Claim, JobQueue, rows_of
 from app.storage.base import Storage, init_key, job_prefix, trace_key
-from samplers.loop import Final, batch
+from samplers.loop import Final
 from samplers.models.base import Model
 from samplers.qr import CodeCourse
 from samplers.steps import Plan
@@ -91,9 +91,7 @@ class HeldJob:
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._account = Account(queue_ms=max(0, claim.claimed_at_ms - claim.created_at_ms))
         self._reported_at = self._trace_at = 0.0
-        guidance = self._spec.guidance
-        branches = 2 if guidance.requires().negative else 1
-        self.rows_per_image = branches * batch(guidance)
+        self.rows_per_image = rows_of(self._spec) // len(self._spec.seeds)
         self.images_left = len(self._spec.seeds)
         self.cost: Cost | None = None
         """What it cost, when it is done."""

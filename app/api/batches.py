@@ -138,9 +138,8 @@ def _admitted(
             entry.job, entry.error = None, _why(refused)
         else:
             tag = tag_of(batch)
-            client = (
-                tag if lodestar.key is None else job.client
-            )  # a key's share is one, in however many batches
+            # A key's share is one, in however many batches.
+            client = tag if lodestar.key is None else job.client
             jobs.append((entry, replace(job, client=client, tags=[*job.tags, tag])))
     return kept, jobs
 

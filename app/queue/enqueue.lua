@@ -31,7 +31,6 @@ if tags ~= '[]' then
 end
 if account then
   note_down('account', account)
-  redis.call('HINCRBY', OPEN, account, 1)
   redis.call('ZADD', ACCOUNT .. account, now_us, id)
 end
 if deadline_ms ~= '' then
@@ -41,7 +40,7 @@ end
 redis.call('HSET', JOB .. id, unpack(record))
 redis.call('ZADD', STATUS .. S.QUEUED, now_us, id)
 redis.call('ZADD', LINE .. priority .. ':' .. model, now_us + delay_ms * 1000, id)
-count_open(model, client, 1)
+count_open(model, client, account, 1)
 if tonumber(delay_ms) > 0 then
   redis.call('ZADD', DELAYED, now + delay_ms, id)
 else

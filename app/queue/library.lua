@@ -36,8 +36,8 @@ local function open_jobs()
   return redis.call('ZCARD', STATUS .. S.QUEUED) + redis.call('ZCARD', LEASES)
 end
 
--- Add to the number of a model's and of a client's open jobs. Of a client without any nothing is kept.
-local function count_open(model, client, change)
+-- Add to the number of a model's, a client's and a key's open jobs. Of those without any nothing is kept.
+local function count_open(model, client, account, change)
   if redis.call('HINCRBY', MODELS, model, change) <= 0 then redis.call('HDEL', MODELS, model) end
   if redis.call('HINCRBY', CLIENTS, client, change) <= 0 then
     local flows = {}
@@ -45,6 +45,7 @@ local function count_open(model, client, change)
     redis.call('HDEL', CLIENTS, client)
     redis.call('HDEL', FAIR, unpack(flows))
   end
+  if account and redis.call('HINCRBY', OPEN, account, change) <= 0 then redis.call('HDEL', OPEN, account) end
 end
 
 -- Which bound keeps so many more jobs out: 'queue', 'model', 'client' or nil.
@@ -184,8 +185,7 @@ local function close(id, status, data, ...)
   redis.call('HDEL', JOB .. id, 'owner', 'cancel')
   move(id, from, status, model, priority)
   redis.call('ZADD', EXPIRY, now + RESULT_TTL_MS, id)
-  count_open(model, client, -1)
-  if account and redis.call('HINCRBY', OPEN, account, -1) <= 0 then redis.call('HDEL', OPEN, account) end
+  count_open(model, client, account, -1)
   count_completion()
   redis.call('HINCRBY', TALLY, status .. ':' .. model, 1)
   if webhook then redis.call('ZADD', WEBHOOKS, now, id) end
