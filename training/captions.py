@@ -7,7 +7,9 @@ from collections import Counter
 
 from training.data import COLOUR_NAMES
 
-STYLES = ("3d", "fluent", "flat", "noto")
+STYLES = ("3d", "flat", "noto")
+SPOKEN = {"3d": ("3d", "3d", "fluent")}
+"""Words for a style besides its name."""
 EMPTY = ""
 
 ALIASES = {
@@ -119,7 +121,8 @@ class Captions:
         name = self.title(row, draw)
         thing = with_article(name) if draw.random() < 0.6 else name
         body = pick(TEMPLATES, draw) if draw.random() < 0.92 else draw.choice(PLAIN)
-        body = body.format(thing=thing, name=name, style=row["style"])
+        style = draw.choice(SPOKEN.get(row["style"], (row["style"],)))
+        body = body.format(thing=thing, name=name, style=style)
         if row["keywords"] and draw.random() < 0.08:
             words = [w.lower() for w in row["keywords"] if w.lower() != name]
             body += "".join(f", {w}" for w in draw.sample(words, min(2, len(words))))

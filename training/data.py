@@ -28,6 +28,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 COLOUR_NAMES = tuple(COLOURS)
 MIRRORED = frozenset({"Animals & Nature", "Food & Drink", "Smileys & Emotion", "Activities"})
+SAME_STYLE = {"fluent": "3d"}
+"""Microsoft's colour SVGs are its 3D pictures drawn again with gradients: at 64 px one style, in two renderings."""
 SIDED = frozenset({"left", "right", "zzz", "ZZZ", "hundred", "exclamation", "symbols", "symbol"})
 
 
@@ -46,11 +48,13 @@ class Pictures:
 
 
 def read_rows(data: Path, groups: list[str], skin_tones: bool) -> list[dict]:
-    """The caption rows of `groups` (all groups where the list is empty)."""
+    """The caption rows of `groups` (all groups where the list is empty), styles that look alike as one."""
     with (data / "captions.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     return [
-        row for row in rows if (not groups or row["group"] in groups) and (skin_tones or not row["skin_tone"])
+        row | {"style": SAME_STYLE.get(row["style"], row["style"])}
+        for row in rows
+        if (not groups or row["group"] in groups) and (skin_tones or not row["skin_tone"])
     ]
 
 

@@ -22,9 +22,6 @@ from training import settings, text
 from training.captions import STYLES, with_article
 from training.data import COLOUR_NAMES, Backgrounds, colour_table
 
-DRAWINGS = {"fluent": "3d"}
-"""Microsoft's colour SVG is its 3D picture drawn again with gradients: at 64 px hardly to be told apart."""
-
 
 @torch.no_grad()
 def paint(
@@ -89,10 +86,9 @@ def verdicts(judge: PreTrainedModel, pictures: Tensor) -> list[str]:
     return [judge.config.id2label[int(vote)] for vote in votes]
 
 
-def agreement(said: list[str], truth: list[str], merged: dict[str, str] | None = None) -> float:
-    """Share of equal labels, those that `merged` gives another name taken by that."""
-    same = merged or {}
-    return float(np.mean([same.get(a, a) == same.get(b, b) for a, b in zip(said, truth, strict=True)]))
+def agreement(said: list[str], truth: list[str]) -> float:
+    """Share of equal labels."""
+    return float(np.mean([a == b for a, b in zip(said, truth, strict=True)]))
 
 
 def border(pictures: Tensor) -> Tensor:
@@ -162,8 +158,6 @@ def main() -> None:
             truth = [row[label] for row, _ in asked]
             for what, shown in ((label, made), (f"{label}_real", real)):
                 report[what] = agreement(verdicts(judge, shown), truth)
-                if label == "style":
-                    report[f"{what}_drawing"] = agreement(verdicts(judge, shown), truth, DRAWINGS)
 
     known = {(row["style"], row["name"]) for row in rows}
     absent = [(s, n) for n in names for s in STYLES if (s, n) not in known]

@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
 from training import settings
-from training.captions import STYLES
+from training.captions import SPOKEN, STYLES
 from training.export import pipeline
 
 PROMPTS = (
@@ -58,7 +58,7 @@ def sheet(pictures: list[list[Image.Image]], prompts: tuple[str, ...], columns: 
 
 def restyle(prompt: str, style: str) -> str:
     """The prompt with its style replaced."""
-    return re.sub("|".join(rf"\b{known}\b" for known in STYLES), style, prompt)
+    return re.sub("|".join(rf"\b{known}\b" for known in (*STYLES, *SPOKEN["3d"])), style, prompt)
 
 
 def main() -> None:
