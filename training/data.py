@@ -29,7 +29,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 COLOUR_NAMES = tuple(COLOURS)
 MIRRORED = frozenset({"Animals & Nature", "Food & Drink", "Smileys & Emotion", "Activities"})
 SAME_STYLE = {"fluent": "3d"}
-"""Microsoft's colour SVGs are its 3D pictures drawn again with gradients: at 64 px one style, in two renderings."""
+"""Microsoft's colour SVGs are its 3D pictures drawn again with gradients: at 64 px they look alike."""
 SIDED = frozenset({"left", "right", "zzz", "ZZZ", "hundred", "exclamation", "symbols", "symbol"})
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from guidance.asks import Cond
 from samplers.models.base import Encoded
+from samplers.models.crossed import Crossed
 from samplers.models.parts import diffusers, load_clip, load_network, transformers
 from samplers.models.perceptor import Perceptor
 from samplers.models.pipeline import PipelineModel
@@ -31,6 +32,7 @@ class ControlledModel(PipelineModel):
     ) -> None:
         super().__init__(name, pipeline, weak)
         self._controlnet = controlnet
+        self._crossed = {net: Crossed(net) for net in self._networks.values() if net is not None}
         self._compelled: Compelled | None = None
         self._perceptor = perceptor
         if controlnet is not None:
@@ -76,6 +78,10 @@ class ControlledModel(PipelineModel):
         found = super().encode(prompts, clip_skip)
         return replace(found, read=found.read | {"weighting": "compel"})
 
+    def _told(self, net: Any, conds: Sequence[Cond], texts: Sequence[Tensor]) -> Tensor:
+        """The rows' texts (tokens, width) as this network takes them."""
+        return self._crossed[net].batch([cond.key for cond in conds], texts)
+
     def _differentiated(self) -> list[Any]:
         return [*super()._differentiated(), self._controlnet]
 
@@ -85,7 +91,12 @@ class ControlledModel(PipelineModel):
 
 
 def residuals(
-    controlnet: Any, x: Tensor, timestep: Tensor, text: Tensor, conds: Sequence[Cond], **told: Any
+    controlnet: Any,
+    x: Tensor,
+    timestep: Tensor,
+    texts: Sequence[Tensor],
+    conds: Sequence[Cond],
+    **told: Any,
 ) -> dict[str, Any]:
     """The arguments that a UNet takes from it; empty where the rows have no control. `told`: as the UNet is.
 
@@ -99,6 +110,7 @@ def residuals(
     if len(controls) != len(conds):
         raise ValueError("rows with and without a control picture cannot share a forward")
     images = torch.cat([control.image for control in controls]).to(x)
+    text = torch.stack(list(texts))
     down, middle = controlnet(
         x, timestep, encoder_hidden_states=text, controlnet_cond=images, return_dict=False, **told
     )

@@ -55,10 +55,13 @@ class StableDiffusion(ControlledModel):
         return encoder.final_layer_norm(states[-(layers + 1)])
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
-        text = torch.stack([cond.data for cond in conds])
-        added = residuals(self._controlnet, x, timestep, text, conds)
-        told = _scale_embedding(conds, net.config.time_cond_proj_dim, self._embedded_scale, x)
-        return net(x, timestep, timestep_cond=told, encoder_hidden_states=text, return_dict=False, **added)[0]
+        texts = [cond.data for cond in conds]
+        added = residuals(self._controlnet, x, timestep, texts, conds)
+        text = self._told(net, conds, texts)
+        scales = _scale_embedding(conds, net.config.time_cond_proj_dim, self._embedded_scale, x)
+        return net(x, timestep, timestep_cond=scales, encoder_hidden_states=text, return_dict=False, **added)[
+            0
+        ]
 
 
 def _scale_embedding(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from guidance.asks import Cond
 from samplers.models.control import ControlledModel, residuals
-from samplers.models.pipeline import Embedded, stacked
+from samplers.models.pipeline import Embedded
 from samplers.models.text import pieces
 
 
@@ -37,11 +37,12 @@ class StableDiffusionXL(ControlledModel):
         return Embedded((text.flatten(0, 1), pooled[0]), pieces=len(parts))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
-        text, pooled = stacked(conds)
+        texts, pooled = [cond.data[0] for cond in conds], torch.stack([cond.data[1] for cond in conds])
         size = [cells * self._cell_px for cells in x.shape[2:]]
         sizes = torch.tensor([*size, 0, 0, *size], dtype=x.dtype, device=x.device).expand(len(x), -1)
         told = {"text_embeds": pooled, "time_ids": sizes}
-        added = residuals(self._controlnet, x, timestep, text, conds, added_cond_kwargs=told)
+        added = residuals(self._controlnet, x, timestep, texts, conds, added_cond_kwargs=told)
+        text = self._told(net, conds, texts)
         return net(
             x, timestep, encoder_hidden_states=text, added_cond_kwargs=told, return_dict=False, **added
         )[0]
