@@ -15,6 +15,7 @@ from app.catalogue import Catalogue, ModelCard
 from app.scores import METRIC_CARDS
 from guidance import REGISTRY, Guidance
 from guidance.asks import Level, Step
+from guidance.qr.request import left_open
 from samplers.cards import CARDS, Family, problems
 
 LOADING = {"source", "revision", "device", "scheduler", "without", "loras", "options"}
@@ -134,4 +135,5 @@ def _model(card: ModelCard) -> dict[str, Any]:
     """A card without where it comes from and how it is loaded: that is the server's own business."""
     shown = card.model_dump(mode="json", exclude=LOADING)
     matrix = {name: fits(one, card) for name, cls in REGISTRY.items() if (one := _default(cls)) is not None}
-    return {"object": "model", "owned_by": "lodestar", **shown, "takes": matrix}
+    qr = asdict(left_open(card.cell_px, card.extras))
+    return {"object": "model", "owned_by": "lodestar", **shown, "takes": matrix, "qr": qr}

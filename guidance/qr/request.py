@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -59,7 +60,8 @@ class Qr(BaseModel):
         ValueError says what would fit.
         """
         symbol, unit = self.symbol(), cell_px
-        module_px = self.module_px or -(-LEAST_MODULE_PX // unit) * unit
+        usual = left_open(cell_px, has)
+        module_px = self.module_px or usual.module_px
         if module_px % unit:
             fit = -(-module_px // unit) * unit
             raise ValueError(
@@ -74,7 +76,7 @@ class Qr(BaseModel):
                 "version": symbol.version,
                 "mask": self.mask if self.follow else symbol.mask,
                 "module_px": module_px,
-                "control_scale": scale if scale is not None else CONTROL if "controlnet" in has else 0.0,
+                "control_scale": usual.control_scale if scale is None else scale,
             }
         )
 
@@ -93,6 +95,19 @@ class Qr(BaseModel):
         if self.mask != "auto" or not self.follow:
             return [self.symbol()]
         return [self.model_copy(update={"mask": mask}).symbol() for mask in range(8)]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOpen:
+    """What a request gets that says nothing of these."""
+
+    module_px: int
+    control_scale: float
+
+
+def left_open(cell_px: int, has: Collection[str]) -> LeftOpen:
+    """The values for a model with latent cells of `cell_px` that `has` these extras."""
+    return LeftOpen(-(-LEAST_MODULE_PX // cell_px) * cell_px, CONTROL if "controlnet" in has else 0.0)
 
 
 def picture_module_px(module_px: int) -> int:

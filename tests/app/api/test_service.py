@@ -46,6 +46,8 @@ async def test_catalogue(api: httpx.AsyncClient) -> None:
     assert [model["id"] for model in models] == ["emoji", "toy"]
     assert "flow_euler" not in models[0]["takes"]["cfg"]
     assert "source" not in models[0]
+    assert models[0]["qr"] == {"module_px": 8, "control_scale": 1.35}
+    assert models[1]["qr"]["control_scale"] == 0
     assert (await api.get("/v1/metrics")).json()["data"][0]["id"] == "basic"
 
 

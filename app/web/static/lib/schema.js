@@ -28,6 +28,22 @@ function walk(schema, defs, usual, value, at, advanced) {
   });
 }
 
+/** A slider over a number that has two bounds; null where it has not. Positions are values of whole numbers, and
+ * hundredths of the range of others, finer towards its low end where the usual value lies in the lowest tenth. */
+export function slider({ type, minimum, maximum, exclusiveMinimum, exclusiveMaximum }, usual) {
+  const [low, high] = [minimum ?? exclusiveMinimum, maximum ?? exclusiveMaximum];
+  if (low === undefined || high === undefined) return null;
+  if (type === "integer") return { min: low, max: high, at: (value) => value, read: (position) => position };
+  const share = (usual - low) / (high - low);
+  const bend = share > 0 && share <= 0.1 ? 3 : 1;
+  return {
+    min: minimum === undefined ? 1 : 0,
+    max: maximum === undefined ? 99 : 100,
+    at: (value) => Math.round(100 * (Math.max(0, value - low) / (high - low)) ** (1 / bend)),
+    read: (position) => Number((low + (high - low) * (position / 100) ** bend).toPrecision(3)),
+  };
+}
+
 export const read = (value, path) => path.reduce((one, name) => one?.[name], value);
 
 /** `value` with another value at `path`; `usual` gives what an object on the way holds besides. */

@@ -3,7 +3,7 @@
 import { Fragment, html, useState } from "../vendor/ui.js";
 import { Field, Select } from "../widgets/field.js";
 import { sweep } from "../lib/draft.js";
-import { fieldsOf, read, write } from "../lib/schema.js";
+import { fieldsOf, read, slider, write } from "../lib/schema.js";
 import { Swatch } from "../widgets/swatch.js";
 
 /** `change(arm)` replaces it; `more(arms)` puts several in its place; `move(by)`, `remove()`. */
@@ -26,12 +26,12 @@ export function ArmForm({ arm, index, count, methods, model, samplers, errors, c
       <${Select} attributes=${attributes} value=${arm.guidance.method} onChange=${(name) => change({ guidance: { method: name } })}
         options=${Object.values(methods).map((one) => [one.id, takes(one, model) ? one.title : `${one.title} (not with this model)`, !takes(one, model) && one.id !== arm.guidance.method])} />`}<//>
     <p class="quiet">${method.summary} ${method.paper?.arxiv && html`<a href=${method.paper.url} target="_blank" rel="noreferrer">arXiv ${method.paper.arxiv}</a>`}</p>
-    <div class="fields">${fields.filter((field) => !field.advanced).map(form)}</div>
+    <div class="tight">${fields.filter((field) => !field.advanced).map(form)}</div>
     ${presets.length > 0 && html`<${Field} label="Values as published">${(attributes) => html`<${Select} attributes=${attributes} value=""
       options=${[["", "choose"], ...presets.map(([name]) => [name, name])]} onChange=${(name) => name && change({ ...arm, guidance: { method: method.id, ...method.presets[name] } })} />`}<//>`}
     <details><summary>More</summary><div class="tight">
+      ${fields.filter((field) => field.advanced).map(form)}
       <div class="fields">
-        ${fields.filter((field) => field.advanced).map(form)}
         <${Field} label="steps" at="${at}/steps" errors=${errors}>${(attributes) => html`<input ...${attributes} type="number" min="1" placeholder="as all" value=${arm.steps ?? ""} onInput=${(event) => change({ ...arm, steps: event.target.value })} />`}<//>
         <${Field} label="sampler" at="${at}/sampler" errors=${errors}>${(attributes) => html`<${Select} attributes=${attributes} value=${arm.sampler ?? ""}
           options=${[["", "as all"], ...samplers.map((one) => [one.id, one.title])]} onChange=${(value) => change({ ...arm, sampler: value })} />`}<//>
@@ -52,15 +52,21 @@ const takes = (method, model) => !model || (method.models[model]?.length ?? 1) >
 function Parameter({ field, at, errors, value, set }) {
   const { path, schema, kind, usual } = field;
   const label = path.join(" ").replaceAll("_", " ");
-  const input = (attributes) => {
-    const shared = { ...attributes, title: schema.description };
-    if (kind.enum) return html`<${Select} attributes=${shared} value=${value || usual} options=${kind.enum.map((one) => [one, one])} onChange=${set} />`;
-    if (kind.type === "boolean") return html`<input ...${shared} type="checkbox" checked=${value === "" ? usual : value} onChange=${(event) => set(event.target.checked)} />`;
-    if (kind.type === "string") return html`<input ...${shared} value=${value} placeholder=${usual} onInput=${(event) => set(event.target.value)} />`;
-    return html`<input ...${shared} type="number" step=${kind.type === "integer" ? 1 : "any"} min=${kind.minimum} max=${kind.maximum}
-      value=${value} placeholder=${usual ?? ""} onInput=${(event) => set(event.target.value === "" ? "" : Number(event.target.value))} />`;
+  const number = (attributes) => {
+    const slide = slider(kind, usual);
+    const now = value === "" ? usual : value;
+    return html`<${Fragment}><input ...${attributes} type="number" step=${kind.type === "integer" ? 1 : "any"} min=${kind.minimum} max=${kind.maximum}
+        value=${value} placeholder=${usual ?? ""} onInput=${(event) => set(event.target.value === "" ? "" : Number(event.target.value))} />
+      ${slide && html`<input type="range" aria-label=${label} aria-valuetext=${now ?? "not set"} min=${slide.min} max=${slide.max} value=${slide.at(now ?? slide.min)}
+        onInput=${(event) => set(slide.read(Number(event.target.value)))} />`}<//>`;
   };
-  return html`<${Field} label=${label} at=${at} errors=${errors}>${input}<//>`;
+  const input = (attributes) => {
+    if (kind.enum) return html`<${Select} attributes=${attributes} value=${value || usual} options=${kind.enum.map((one) => [one, one])} onChange=${set} />`;
+    if (kind.type === "boolean") return html`<input ...${attributes} type="checkbox" checked=${value === "" ? usual : value} onChange=${(event) => set(event.target.checked)} />`;
+    if (kind.type === "string") return html`<input ...${attributes} value=${value} placeholder=${usual} onInput=${(event) => set(event.target.value)} />`;
+    return number(attributes);
+  };
+  return html`<${Field} row label=${label} at=${at} errors=${errors} hint=${schema.description}>${input}<//>`;
 }
 
 /** One parameter, several values: an arm each. */

@@ -17,7 +17,7 @@ export function QrForm({ qr, set, model, errors }) {
     ${whole.length > 0 && html`<p class="bad">${whole.map((error) => error.detail).join(" ")}</p>`}
     <div class="fields">
       <${Field} label="error correction" at="/qr/ecc" errors=${errors}>${(attributes) => html`<${Select} attributes=${attributes} value=${qr.ecc ?? "M"} options=${ECC} onChange=${(value) => put("ecc", value)} />`}<//>
-      ${number("module_px", "module, px", { step: model.cell_px, min: model.cell_px, placeholder: Math.ceil(8 / model.cell_px) * model.cell_px })}
+      ${number("module_px", "module, px", { step: model.cell_px, min: model.cell_px, placeholder: model.qr.module_px })}
     </div>
     <label class="check"><input type="checkbox" checked=${qr.guarantee === "scannable"} onChange=${(event) => put("guarantee", event.target.checked ? "scannable" : "none")} />Try again until it scans</label>
     <details><summary>More of the code</summary><div class="tight">
@@ -25,7 +25,7 @@ export function QrForm({ qr, set, model, errors }) {
         ${number("version", "version", { min: 1, max: 40, placeholder: "smallest" })}
         ${number("mask", "mask", { min: 0, max: 7, placeholder: "best" })}
         ${number("quiet_zone", "quiet zone, modules", { min: 0, max: 16, placeholder: 4 })}
-        ${number("control_scale", "control scale", { min: 0, max: 4, step: "any", placeholder: led ? 1.35 : "no ControlNet", disabled: !led })}
+        ${number("control_scale", "control scale", { min: 0, max: 4, step: "any", placeholder: led ? model.qr.control_scale : "no ControlNet", disabled: !led })}
       </div>
       <label class="check"><input type="checkbox" checked=${qr.follow ?? true} onChange=${(event) => put("follow", event.target.checked)} />Choose free modules after the picture</label>
     </div></details>
