@@ -19,9 +19,12 @@ FEW_UNITS = 10
 
 
 class ArmMean(BaseModel):
-    """One metric in one arm."""
+    """One metric in one arm: over its `n` pictures, each prompt counting alike; `low` and `high` as in a
+    difference."""
 
     mean: float | None
+    low: float | None
+    high: float | None
     deviation: float | None
     n: int
 
@@ -103,12 +106,12 @@ def metric_result(found: Comparison, cells: Sequence[Cell], name: str) -> Metric
     }
     arms, differences = list[ArmMean](), list[DifferenceAnswer | None]()
     for arm in range(len(found.arms)):
-        values = [value for place, value in at.items() if place[2] == arm]
         arms.append(
-            ArmMean(
-                mean=statistics.fmean(values) if values else None,
-                deviation=statistics.stdev(values) if len(values) > 1 else None,
-                n=len(values),
+            _mean(
+                [
+                    [at[prompt, seed, arm] for seed in range(len(found.seeds)) if (prompt, seed, arm) in at]
+                    for prompt in range(len(found.prompts))
+                ]
             )
         )
         pairs = [
@@ -130,6 +133,15 @@ def metric_result(found: Comparison, cells: Sequence[Cell], name: str) -> Metric
         arms=arms,
         differences=differences,
     )
+
+
+def _mean(prompts: Sequence[Sequence[float]]) -> ArmMean:
+    values = [value for prompt in prompts for value in prompt]
+    if not values:
+        return ArmMean(mean=None, low=None, high=None, deviation=None, n=0)
+    found = paired_difference(prompts)  # a mean is a difference to 0
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return ArmMean(mean=found.mean, low=found.low, high=found.high, deviation=deviation, n=len(values))
 
 
 def arm_cost(cells: Sequence[Cell]) -> ArmCost:

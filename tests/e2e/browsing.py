@@ -79,9 +79,9 @@ def compared(url: str, wait: bool = True, **changes: Any) -> str:
     return made["id"]
 
 
-def told(url: str, comparison: str) -> dict[str, Any]:
-    """What the service tells of a comparison."""
-    return httpx.get(f"{url}/v1/comparisons/{comparison}", **PLAIN).raise_for_status().json()
+def told(url: str, comparison: str, what: str = "") -> dict[str, Any]:
+    """What the service tells of a comparison: itself, or, say, its "/results"."""
+    return httpx.get(f"{url}/v1/comparisons/{comparison}{what}", **PLAIN).raise_for_status().json()
 
 
 def canceled(url: str, comparison: str) -> None:

@@ -79,17 +79,18 @@ export function LinePlot({ title, about, xTitle, lines, most, log: usual = false
   <//>`;
 }
 
-/** A dot with its interval per arm, and a rule at `zero`: `dots`: [{arm, name, value, low, high, text}]. */
+/** A dot with its interval per arm, and a rule at `zero`, unless null: `dots`: [{arm, name, value, low, high, text}]. */
 export function DotPlot({ title, xTitle, dots, zero = 0 }) {
   const values = dots.flatMap((dot) => [dot.value, dot.low ?? dot.value, dot.high ?? dot.value]);
-  const [low, high] = [Math.min(zero, ...values), Math.max(zero, ...values)];
+  const all = zero === null ? values : [zero, ...values];
+  const [low, high] = [Math.min(...all), Math.max(...all)];
   const pad = (high - low || 1) * 0.08;
   const x = scale(low - pad, high + pad, BOX.left - 20, BOX.right, false);
   const height = 40 + dots.length * ROW;
   return html`<${Framed} title=${title} words=${dots.map((dot) => `${dot.name} ${dot.text}`).join("; ")} columns=${["arm", "value", "low", "high"]} rows=${dots.map((dot) => [dot.name, dot.value, dot.low, dot.high])}>
     <svg class="plot" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${title}: ${dots.map((dot) => `${dot.name} ${dot.text}`).join("; ")}">
       ${x.marks.map((mark) => html`<g><line class="rule" x1=${x.at(mark)} x2=${x.at(mark)} y1="4" y2=${height - 32} /><text x=${x.at(mark)} y=${height - 18} text-anchor="middle">${short(mark)}</text></g>`)}
-      <line class="axis" x1=${x.at(zero)} x2=${x.at(zero)} y1="4" y2=${height - 32} />
+      ${zero !== null && html`<line class="axis" x1=${x.at(zero)} x2=${x.at(zero)} y1="4" y2=${height - 32} />`}
       <text x=${(BOX.left + BOX.right) / 2} y=${height - 4} text-anchor="middle">${xTitle}</text>
       ${dots.map((dot, i) => html`<g style=${{ "--arm": `var(--arm-${dot.arm})` }}>
         <text class="name" x=${BOX.left - 20} y=${16 + i * ROW}>${dot.name}</text>
