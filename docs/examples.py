@@ -123,8 +123,9 @@ class Recorder:
         self.ask("PATCH /v1/comparisons/{id}", id=comparison)
         ballot = self.ask("POST /v1/comparisons/{id}/ballots", id=comparison)
         places = {"id": comparison, "ticket": ballot["ticket"]}
-        self.ask("POST /v1/comparisons/{id}/ballots/{ticket}/vote", params=VOTER, **places)
+        self.ask("POST /v1/comparisons/{id}/ballots/{ticket}/vote", **places)
         self.ask("GET /v1/comparisons/{id}/results", id=comparison)
+        self.ask("GET /v1/comparisons/{id}/disputed", id=comparison)
         self.ask("GET /v1/comparisons/{id}/distribution", id=comparison)
         self.ask("POST /v1/comparisons/{id}/retry", id=comparison)
         self.ask("POST /v1/comparisons/{id}/cancel", id=comparison)
@@ -132,13 +133,11 @@ class Recorder:
             self._http.get(f"/v1/jobs/{cell['job']}", params={"wait": 60})
         self.ask("DELETE /v1/comparisons/{id}", id=comparison)
 
-    def ask(
-        self, operation: str, body: Any = None, headers: Any = None, params: Any = None, **places: str
-    ) -> Any:
+    def ask(self, operation: str, body: Any = None, headers: Any = None, **places: str) -> Any:
         """Ask once, and keep what was said on both sides."""
         method, path = operation.split(" ")
         body = body or ASKED.get(operation)
-        answer = self._http.request(method, path.format(**places), json=body, headers=headers, params=params)
+        answer = self._http.request(method, path.format(**places), json=body, headers=headers)
         assert answer.is_success, f"{operation}: {answer.text}"
         kept = self.found.setdefault(operation, {})
         if body is not None:

@@ -14,6 +14,7 @@ from app.api.comparisons import Found, cells_of
 from app.api.deps import Index, Lodestar, digits
 from app.api.errors import Problem
 from app.comparison.ballots import draw
+from app.comparison.disputed import Disputed, disputed
 from app.comparison.results import Results, results
 from app.comparison.store import Ballot, Choice, Comparisons, Vote
 from app.jobs import Asked
@@ -153,3 +154,10 @@ async def get_results(
         and (prompt is None or vote.ballot.prompt == prompt)
     ]
     return await asyncio.to_thread(results, found, await cells_of(lodestar, found), votes)
+
+
+@router.get("/{id}/disputed")
+async def get_disputed(lodestar: Lodestar, found: Found) -> Disputed:
+    """The rows where voters prefer opposite arms; until all planned votes are cast, where scores part."""
+    votes = await Comparisons(lodestar.storage).votes(found)
+    return await asyncio.to_thread(disputed, found, await cells_of(lodestar, found), votes)

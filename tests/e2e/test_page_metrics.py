@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from app.comparison.distribution import distribution
 from tests.app.comparison.test_distribution import asked, scored
 from tests.e2e.access import examine
-from tests.e2e.browsing import MARKS, compared, told
+from tests.e2e.browsing import ARMS, MARKS, compared, stamp, told, voted
 from tests.e2e.serving import Serving
 
 pytestmark = MARKS
@@ -91,3 +91,30 @@ async def test_sets_are_told_in_numbers_or_in_words(page: Page, service: Serving
     await expect(table.get_by_role("row", name="KID to CFG")).to_contain_text("[")
     await expect(table.get_by_role("row", name="FD to CFG")).to_contain_text("too few: 50 of 60 pairs")
     await expect(sets).to_contain_text("smaller is not better")
+
+
+async def test_disputed_rows_are_found_by_scores_and_once_all_voted_by_votes(
+    page: Page, service: Serving
+) -> None:
+    made = compared(
+        service.url(), prompts=["high", "low", stamp()], seeds=[1, 2], arms=ARMS[:2], votes_planned=12
+    )
+    await page.goto(f"/compare/{made}")
+    rows = page.locator("table.grid tbody tr")
+    await expect(rows).to_have_count(6)
+    await page.get_by_label("Rows").fill("disputed")
+    said = page.get_by_text("Nobody has voted yet, so these are the quarter of the rows")
+    await expect(said).to_be_visible()
+    await expect(rows).to_have_count(2)
+    assert await examine(page) == []
+    voted(service.url(), made, 20, "somebody-6")
+    await page.reload()
+    await expect(page.get_by_text("Votes stay blind until the 12 that are planned")).to_be_visible()
+    await expect(rows).to_have_count(2)
+    voted(service.url(), made, 20, "somebody-7")
+    await page.reload()
+    await expect(page.get_by_text("of 6 with a pair that was judged twice")).to_be_visible()
+    disputed = told(service.url(), made, "/disputed")["rows"]
+    await expect(rows).to_have_count(len(disputed))
+    await page.get_by_label("Rows").fill("low seed 2")
+    await expect(rows).to_have_count(1)

@@ -255,6 +255,9 @@ async def test_voting_is_blind_until_the_vote_is_cast(api: httpx.AsyncClient, wo
     told = (await api.get(f"{url}/results")).json()["votes"]
     assert (told["n"], told["voters"], told["pairs"][0]["both_bad"]) == (2, 1, 1)
     assert (await api.get(f"{url}/results", params={"voter": "nobody"})).json()["votes"]["n"] == 0
+    disputed = (await api.get(f"{url}/disputed")).json()
+    assert (disputed["by"], disputed["rows"]) == ("scores", [])  # which are alike
+    assert "Votes stay blind until the 30" in disputed["text"]
     assert "somebody-1" not in (await api.get(f"{url}/export.json")).text
 
 

@@ -200,7 +200,7 @@ function Overview({ live, chosen }) {
   const size = query("size", many ? "m" : "l");
   return html`<div class="stack">
     <div class="bar tools">
-      ${many && html`<label for="filter">Rows</label><input id="filter" placeholder="words, or failed" value=${query("find")} onInput=${(event) => put({ find: event.target.value })} />`}
+      ${many && html`<label for="filter">Rows</label><input id="filter" placeholder="words, failed or disputed" value=${query("find")} onInput=${(event) => put({ find: event.target.value })} />`}
       <fieldset class="pills"><legend class="sr">Size of the pictures</legend>${[["s", "Small"], ["m", "Medium"], ["l", "Large"]].map(([name, text]) => html`<label><input type="radio" name="size" checked=${name === size} onChange=${() => put({ size: name })} />${text}</label>`)}</fieldset>
       ${found.arms.length > 1 && html`<${Columns} arms=${found.arms} />`}
       <span class="push"><${ZoomBar} /></span>

@@ -3,6 +3,7 @@
 import { Fragment, html, useComputed, useState } from "../vendor/ui.js";
 import { local, put, query } from "../lib/route.js";
 import { count, short } from "../lib/say.js";
+import { useTold } from "../lib/told.js";
 import { scans } from "./code.js";
 import { Swatch } from "../widgets/swatch.js";
 import { Picture, View } from "../widgets/view.js";
@@ -21,11 +22,13 @@ export function columns(arms) {
 
 /** `chosen`: a signal of {prompt, seed, a, b}; `choose(changes)` of it; `filter`: what a row must have. */
 export function Grid({ live, chosen, choose, size, filter }) {
-  const { prompts, seeds, arms } = live.found.value;
+  const { id, prompts, seeds, arms } = live.found.value;
   const { shown, hidden, pinned } = columns(arms);
-  const groups = prompts.map((_, prompt) => ({ prompt, rows: seeds.map((_, seed) => seed).filter((seed) => matches(live, { prompt, seed }, filter)) })).filter(({ rows }) => rows.length);
+  const disputed = useTold(id, "disputed", filter === "disputed" && live.counts.value.succeeded);
+  const groups = prompts.map((_, prompt) => ({ prompt, rows: seeds.map((_, seed) => seed).filter((seed) => matches(live, { prompt, seed }, filter, disputed.told)) })).filter(({ rows }) => rows.length);
   const held = (arm) => (arm === pinned ? "pinned" : "");
-  return html`<div class="grid-scroll" tabindex="0" role="region" aria-label="Pictures by prompt and arm">
+  return html`<${Fragment}>${filter === "disputed" && html`<p class="note">${disputed.told?.text ?? disputed.problem?.message ?? "Looking for disputed rows…"}</p>`}
+  <div class="grid-scroll" tabindex="0" role="region" aria-label="Pictures by prompt and arm">
     <table class="grid" style=${{ "--cell": SIZES[size] ?? SIZES.m }}>
       <thead><tr><th scope="col">Prompt</th>${shown.map((arm) => html`<th scope="col" key=${arm} class=${held(arm)} style=${{ "--arm": `var(--arm-${arm})` }}><div class="bar">
         <${Swatch} arm=${arm} /><span>${arms[arm].label}</span>${arm === 0 && html`<span class="quiet">baseline</span>`}
@@ -36,7 +39,7 @@ export function Grid({ live, chosen, choose, size, filter }) {
       </tr>`)}</tbody>`)}
     </table>
     ${!groups.length && html`<p class="quiet card">No row matches the filter.</p>`}
-  </div>`;
+  </div><//>`;
 }
 
 /** Which columns there are and where: a list, so that it needs no dragging. */
@@ -58,10 +61,11 @@ export function Columns({ arms }) {
     ${hidden.length > 0 && html`<li><button type="button" class="plain" onClick=${() => put({ hide: null })}>Show all arms</button></li>`}</ul>`}</details>`;
 }
 
-function matches(live, { prompt, seed }, filter) {
+function matches(live, { prompt, seed }, filter, disputed) {
   if (!filter) return true;
   const { prompts, seeds, arms } = live.found.value;
   if (filter === "failed") return arms.some((_, arm) => LOST.includes(live.at(prompt, seed, arm).value.status));
+  if (filter === "disputed") return Boolean(disputed?.rows.some((row) => row.prompt === prompt && row.seed === seed));
   return `${prompts[prompt]} seed ${seeds[seed]}`.toLowerCase().includes(filter.toLowerCase());
 }
 
