@@ -86,8 +86,8 @@ def worker(
     data_dir: DataDir = None, redis_url: Redis = None, catalogue: Catalogue = None, profile: Profile = None
 ) -> None:
     """Run one more worker for a running service; for one on this machine, its --data-dir is enough."""
+    from app.crew import PARENT
     from app.queue.embedded import NoServer, running_server
-    from app.supervisor import PARENT
 
     if parent := os.environ.get(PARENT):
         end_with(int(parent))

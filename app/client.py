@@ -24,21 +24,19 @@ import httpx
 from app import calls
 from app.batch import BatchClient
 from app.calls import (
-    SILENCE_S,
     ApiError,
     Ask,
     Call,
-    Event,
     Job,
     JobFailed,
     JobFields,
     JobImage,
     NoAnswer,
     Pause,
-    Tape,
     job_path,
     wire,
 )
+from app.tape import SILENCE_S, Event, Tape
 
 __all__ = ["ApiError", "AsyncClient", "BatchClient", "Client", "Event", "Job", "JobFailed", "JobImage",
            "NoAnswer"]  # fmt: skip

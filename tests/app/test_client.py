@@ -11,6 +11,7 @@ import pytest
 
 from app import calls
 from app.client import ApiError, AsyncClient, Client, JobFailed, NoAnswer
+from app.tape import Event, Tape
 
 Reply = tuple[int, dict[str, str], bytes] | None
 """Status, headers, body; None hangs up without an answer."""
@@ -47,6 +48,7 @@ def event(name: str, number: int, **data: Any) -> str:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     monkeypatch.setattr(calls, "PAUSES_S", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr("app.tape.PAUSES_S", calls.PAUSES_S)
     script = Script()
 
     class Handler(BaseHTTPRequestHandler):
@@ -194,7 +196,7 @@ def test_a_stream_of_no_job_is_refused(script: Script, client: Client) -> None:
 def test_events_are_read_from_chunks_of_any_size(end: str, size: int) -> None:
     text = event("image", 1, prompt="a\u2028b é") + "data: {\ndata: }\n\n" + event("completed", 2)
     raw = text.replace("\n", end).encode()
-    tape = calls.Tape()
+    tape = Tape()
     seen = [one for i in range(0, len(raw), size) for one in tape.feed(raw[i : i + size])]
     assert [(one.type, one.data) for one in seen] == [
         ("image", {"prompt": "a\u2028b é"}),
@@ -229,6 +231,6 @@ def test_five_tries_are_enough(script: Script, client: Client) -> None:
 
 def test_events_of_progress_and_those_with_the_whole_job_say_how_far_it_is() -> None:
     told = {"step": 1, "total": 4, "stage": "denoising", "fraction": 0.25}
-    events = calls.Event("progress", told), calls.Event("start", {"id": "A", "progress": told})
+    events = Event("progress", told), Event("start", {"id": "A", "progress": told})
     assert [event.progress.step for event in events if event.progress] == [1, 1]
-    assert calls.Event("image", {"index": 0}).progress is None
+    assert Event("image", {"index": 0}).progress is None
