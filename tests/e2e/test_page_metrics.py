@@ -93,6 +93,22 @@ async def test_sets_are_told_in_numbers_or_in_words(page: Page, service: Serving
     await expect(sets).to_contain_text("smaller is not better")
 
 
+async def test_at_the_matched_scale_it_is_said_what_else_differs(page: Page, service: Serving) -> None:
+    scales = [{"label": f"CFG {scale}", "guidance": {"method": "cfg", "scale": scale}} for scale in (2, 16)]
+    made = compared(service.url(), arms=[ARMS[2], *scales])
+    found = told(service.url(), made, "/calibration?of=sharpness")
+    assert {"saturation", "guidance_norm"} < {one["name"] for one in found["differences"]}
+    await page.goto(f"/compare/{made}?view=match&of=sharpness")
+    differences = page.get_by_role("region", name="Differences at the matched scale")
+    for one in found["differences"]:
+        row = differences.get_by_role("row", name=f"{one['title']} {one['difference']['text']}", exact=True)
+        await expect(row).to_be_visible()
+    assert await examine(page) == []
+    await page.get_by_label("What shall be equal").select_option(label="Mean effective scale")
+    await expect(page.get_by_text("does not reach it at scales 2 to 16")).to_be_visible()
+    await expect(differences).to_have_count(0)
+
+
 async def test_disputed_rows_are_found_by_scores_and_once_all_voted_by_votes(
     page: Page, service: Serving
 ) -> None:

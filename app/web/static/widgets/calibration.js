@@ -1,33 +1,20 @@
 // Which scale of one method does what another arm does: sweep it, read the curve, go on with the matched scale.
 
-import { html, signal, useEffect, useState } from "../vendor/ui.js";
-import { comparison, get, post } from "../lib/api.js";
+import { html, useState } from "../vendor/ui.js";
+import { post } from "../lib/api.js";
 import { requestOf, sweep } from "../lib/draft.js";
 import { go, put, query } from "../lib/route.js";
 import { say, short } from "../lib/say.js";
+import { useTold } from "../lib/told.js";
 import { LinePlot } from "./chart.js";
 import { Field, Select } from "./field.js";
 
 const MOST_POINTS = 7;
-const told = signal(null);
-const problem = signal(null);
 
-export function Calibration({ live }) {
-  const { id, arms } = live.found.value;
-  const made = live.open.value ? 0 : live.counts.value.succeeded;
-  const of = query("of", "saturation");
-  useEffect(() => void (told.value = problem.value = null), [id]);
-  useEffect(() => {
-    let wanted = true;
-    const keep = (place) => (value) => wanted && (place.value = value);
-    if (made && swept(arms)) get(`${comparison(id)}/calibration?of=${encodeURIComponent(of)}`).then((curve) => { keep(told)(curve); keep(problem)(null); }, keep(problem));
-    return () => (wanted = false);
-  }, [id, made, of]);
-  return html`<div class="stack">
-    ${swept(arms) && html`<${Curve} live=${live} />`}
-    <${Sweep} live=${live} />
-  </div>`;
-}
+export const Calibration = ({ live }) => html`<div class="stack">
+  ${swept(live.found.value.arms) && html`<${Curve} live=${live} />`}
+  <${Sweep} live=${live} />
+</div>`;
 
 /** Whether two arms differ in their scale alone, and there is a third. */
 function swept(arms) {
@@ -37,10 +24,11 @@ function swept(arms) {
 
 function Curve({ live }) {
   const found = live.found.value;
-  const curve = told.value;
-  if (problem.value) return html`<p class="note">${problem.value.message}</p>`;
+  const made = live.open.value ? 0 : live.counts.value.succeeded;
+  const { told: curve, problem } = useTold(found.id, `calibration?of=${encodeURIComponent(query("of", "saturation"))}`, made);
+  if (problem) return html`<p class="note">${problem.message}</p>`;
   if (!curve) return html`<p class="quiet">The curve comes when all pictures are made.</p>`;
-  const { points, target, mean, matched, of, choices } = curve;
+  const { points, target, mean, matched, of, choices, differences } = curve;
   const method = found.arms[points[0].arm].guidance.method;
   const [low, high] = [points[0].scale, points.at(-1).scale];
   const spread = (sign) => points.map((point) => [point.scale, point.mean + sign * (point.deviation ?? 0)]);
@@ -62,7 +50,11 @@ function Curve({ live }) {
   return html`<div class="stack">
     <div class="note bar"><p>${curve.text}</p>${matched !== null && html`<button type="button" class="push primary" onClick=${use}>Compare at scale ${short(matched)}</button>`}</div>
     <div class="fields"><${Field} label="What shall be equal">${(attributes) => html`<${Select} attributes=${attributes} value=${query("of", of.name)} options=${choices.map((one) => [one.name, one.title])} onChange=${(name) => put({ of: name })} />`}<//></div>
-    <div class="plots"><${LinePlot} title="${of.title} by scale" about="mean over the pictures; the band is one standard deviation" xTitle="scale of ${method}" most=${high} lines=${lines} /></div>
+    <div class="plots"><${LinePlot} title="${of.title} by scale" about="mean over the pictures; the band is one standard deviation" xTitle="scale of ${method}" most=${high} lines=${lines} />
+    ${differences.length > 0 && html`<section class="card tight" aria-labelledby="apart"><h2 id="apart">What else differs at scale ${short(matched)}</h2>
+      <p class="quiet">${method} minus ${found.arms[target].label}, by pairs of pictures; between two scales that were run, each picture is taken to lie on the line between its two.</p>
+      <div class="scroll" tabindex="0" role="region" aria-label="Differences at the matched scale"><table class="data"><thead><tr><th scope="col">Of the pictures</th><th scope="col">Difference [95 %]</th></tr></thead>
+        <tbody>${differences.map(({ name, title, difference }) => html`<tr key=${name}><th scope="row">${title}</th><td class=${difference.clear ? "strong" : ""}>${difference.text}</td></tr>`)}</tbody></table></div></section>`}</div>
   </div>`;
 }
 
