@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from guidance.asks import Cond, Level, Network
-from samplers.models.pipeline import Embedded, PipelineModel
+from samplers.models.pipeline import PipelineModel
+from samplers.models.prompts import Embedded
 
 
 class Unconditional(PipelineModel):

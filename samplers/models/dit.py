@@ -13,7 +13,8 @@ from torch import Tensor
 
 from guidance.asks import Cond
 from samplers.architectures import Labels
-from samplers.models.pipeline import Embedded, PipelineModel
+from samplers.models.pipeline import PipelineModel
+from samplers.models.prompts import Embedded
 
 
 class DiT(PipelineModel):

@@ -10,10 +10,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,8 +26,7 @@ from samplers.models.judge import Judge, load_judge
 from samplers.models.memory import checkpoint
 from samplers.models.parts import Loading, fuse, load_network, load_pipeline
 from samplers.models.profiles import Profile, accelerate, begin
-
-CACHED_PROMPTS = 512
+from samplers.models.prompts import Embedded, Prompts
 
 FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "epsilon": lambda x, out, alpha, sigma: (x - sigma * out) / alpha,
@@ -38,17 +34,6 @@ FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "sample": lambda x, out, alpha, sigma: out,
     "flow": lambda x, out, alpha, sigma: x - sigma * out,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A prompt as one network takes it: `data` (a tensor, or a tuple of tensors), and how it was read."""
-
-    data: Any
-    warning: str | None = None
-    pieces: int = 1
-    text: str | None = None
-    """What a classifier reads in its place; the prompt itself where None."""
 
 
 class PipelineModel:
@@ -79,7 +64,7 @@ class PipelineModel:
         self._profile: Profile = "eager"
         self._judge: Judge | None = None
         self._clip_skip: int | None = None
-        self._prompts: OrderedDict[tuple[str, int | None], tuple[Cond, Embedded]] = OrderedDict()
+        self._prompts = Prompts(name, self._embed)
         prediction = self.scheduler_config.get("prediction_type", "epsilon")
         self._prediction = "flow" if self.family == "flow" else prediction
         if self._prediction not in FROM_OUTPUT:
@@ -183,26 +168,13 @@ class PipelineModel:
         """Conditions as the pipeline makes them, the latest prompts cached."""
         self._check_clip_skip(clip_skip)
         skipped = self._clip_skip if clip_skip is None else clip_skip
-        found = [self._encode(prompt, skipped) for prompt in prompts]
+        found = [self._prompts.read(prompt, skipped) for prompt in prompts]
         pieces = [read.pieces for _, read in found]
         told: dict[str, Any] = {} if skipped is None else {"clip_skip": skipped}
         if any(count > 1 for count in pieces):
             told["prompt_pieces"] = pieces
         warnings = [read.warning for _, read in found if read.warning]
         return Encoded([cond for cond, _ in found], warnings, told)
-
-    @torch.no_grad()
-    def _encode(self, prompt: str, clip_skip: int | None) -> tuple[Cond, Embedded]:
-        asked = prompt, clip_skip
-        if asked in self._prompts:
-            self._prompts.move_to_end(asked)
-            return self._prompts[asked]
-        read = self._embed(prompt, clip_skip)
-        key = hashlib.sha256(f"{self.name}\0{prompt}\0{clip_skip}".encode()).hexdigest()[:24]
-        self._prompts[asked] = Cond(key, read.data, text=prompt if read.text is None else read.text), read
-        if len(self._prompts) > CACHED_PROMPTS:
-            self._prompts.popitem(last=False)
-        return self._prompts[asked]
 
     def _check_clip_skip(self, clip_skip: int | None) -> None:
         if clip_skip is None:

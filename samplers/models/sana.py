@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from guidance.asks import Cond
-from samplers.models.pipeline import Embedded, PipelineModel, stacked
+from samplers.models.pipeline import PipelineModel, stacked
+from samplers.models.prompts import Embedded
 from samplers.models.text import overflow
 
 GEMMA_TOKENS = 300

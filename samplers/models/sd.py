@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from guidance.asks import Cond
 from samplers.models.control import ControlledModel, residuals
-from samplers.models.pipeline import Embedded
+from samplers.models.prompts import Embedded
 from samplers.models.text import pieces
 
 
