@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
@@ -21,7 +22,8 @@ class Cost:
 
     `evaluations`: network evaluations a step. `busy_ms`: the worker's time for a step, when rows that share a
     forward share its time. `step_ms`: how long a step lasts for the one who waits. `image_ms`: encoding,
-    decoding, scoring and storing of the image.
+    decoding, scoring and storing of the image. `image_bytes`: what the storage keeps of it, its previews
+    and trace too; 0 where nobody measured.
     """
 
     model: str
@@ -32,10 +34,11 @@ class Cost:
     busy_ms: float
     step_ms: float
     image_ms: float
+    image_bytes: float = 0.0
 
     def moved(self, latest: Cost) -> Cost:
         """This average, moved towards the latest measurement."""
-        fields = ("evaluations", "busy_ms", "step_ms", "image_ms")
+        fields = ("evaluations", "busy_ms", "step_ms", "image_ms", "image_bytes")
         old, new = asdict(self), asdict(latest)
         return replace(self, **{name: old[name] + (new[name] - old[name]) / MEMORY for name in fields})
 
@@ -88,6 +91,23 @@ def work_ms(resolved: Resolved, cost: Cost) -> float:
 def run_ms(resolved: Resolved, cost: Cost) -> float:
     """How long this job takes from its first step to its last image."""
     return steps_of(resolved) * cost.step_ms + len(resolved.seeds) * cost.image_ms
+
+
+def image_bytes(resolved: Resolved, costs: Iterable[Cost]) -> float | None:
+    """What the storage will keep of an image of this job, by the model's measured ones of the nearest size.
+
+    None where none was measured.
+    """
+    pixels = resolved.width * resolved.height
+
+    def distance(cost: Cost) -> tuple[float, bool]:
+        return abs(math.log(cost.width * cost.height / pixels)), cost.method != resolved.guidance.method
+
+    known = [cost for cost in costs if cost.model == resolved.model and cost.image_bytes]
+    if not known:
+        return None
+    nearest = min(known, key=distance)
+    return nearest.image_bytes * pixels / (nearest.width * nearest.height)
 
 
 def _evaluations(guidance: Guidance, rows: int) -> int:

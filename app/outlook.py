@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.costs import Cost, cost_of, run_ms, work_ms
+from pydantic import BaseModel
+
+from app.costs import Cost, cost_of, image_bytes, run_ms, work_ms
 from app.jobs import JobStatus, Resolved
 from app.queue.base import JobQueue, WorkerCard
 
@@ -15,6 +17,19 @@ FRESH_S = 1.0
 """A look at the fleet serves all who ask within this time."""
 SAMPLE = 50
 """So many waiting jobs stand for all."""
+
+
+PIXEL_BYTES = 3
+
+
+class Disk(BaseModel):
+    """About how many bytes the storage will keep: pictures with their previews and traces.
+
+    `measured`: by what the model's pictures took so far; otherwise three bytes a pixel, uncompressed.
+    """
+
+    bytes: int
+    measured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,16 @@ class Fleet:
         if wait_ms is None:
             return None
         return wait_ms + max(longest_ms, busy_ms / len(self.serving(jobs[0][0].model)))
+
+    def disk(self, jobs: Sequence[tuple[Resolved, int]]) -> Disk:
+        """What the storage will keep of `jobs`, each given with how often it comes."""
+        known = [image_bytes(job, self.costs) for job, _ in jobs]
+        each = [
+            job.width * job.height * PIXEL_BYTES if size is None else size
+            for (job, _), size in zip(jobs, known, strict=True)
+        ]
+        total = sum(size * len(job.seeds) * times for size, (job, times) in zip(each, jobs, strict=True))
+        return Disk(bytes=round(total), measured=None not in known)
 
     def serving(self, model: str) -> list[WorkerCard]:
         """The workers that run this model."""

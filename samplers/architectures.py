@@ -13,6 +13,17 @@ from samplers.cards import Family
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """The tokenizer by which a prompt is too long or not. `most`: tokens that are read, marks of ends among
+    them; None: as many as the tokenizer's config says. `pieces`: a longer prompt is read in pieces.
+    """
+
+    part: str
+    most: int | None = None
+    pieces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A diffusers pipeline that there is an adapter for.
 
@@ -31,6 +42,8 @@ class Architecture:
     """Its prompts are the names of classes."""
     packed: int = 1
     """Cells that the pipeline packs into one, in each direction, before the network sees them."""
+    reads: tuple[Reads, ...] = ()
+    """The first of these tokenizers that the model has counts; none where it reads no prompts."""
 
 
 CLIP = frozenset({"grad", "clip"})
@@ -39,18 +52,41 @@ SDXL = "sdxl.StableDiffusionXL"
 CONTROLLED = (SD, SDXL)
 """The adapters that take a ControlNet and prompt weights."""
 
+SD_READS = (Reads("tokenizer", pieces=True),)
+SD3_TOKENS, FLUX_TOKENS, PIXART_TOKENS, SANA_TOKENS = 256, 512, 300, 300
+"""What their T5 (of Sana: Gemma) reads."""
+
 ARCHITECTURES: dict[str, Architecture] = {
-    "StableDiffusionPipeline": Architecture(SD, extras=CLIP, embedded_scale=8.5),
-    "LatentConsistencyModelPipeline": Architecture(SD, sampler="lcm", extras=CLIP, embedded_scale=8.5),
-    "StableDiffusionXLPipeline": Architecture(SDXL, sampler="euler", extras=CLIP),
+    "StableDiffusionPipeline": Architecture(SD, extras=CLIP, embedded_scale=8.5, reads=SD_READS),
+    "LatentConsistencyModelPipeline": Architecture(
+        SD, sampler="lcm", extras=CLIP, embedded_scale=8.5, reads=SD_READS
+    ),
+    "StableDiffusionXLPipeline": Architecture(
+        SDXL, sampler="euler", extras=CLIP, reads=(Reads("tokenizer_2", pieces=True),)
+    ),
     "StableDiffusion3Pipeline": Architecture(
-        "sd3.StableDiffusion3", "flow", "transformer", "flow_euler", CLIP
+        "sd3.StableDiffusion3",
+        "flow",
+        "transformer",
+        "flow_euler",
+        CLIP,
+        reads=(Reads("tokenizer_3", SD3_TOKENS), Reads("tokenizer")),
     ),
     "FluxPipeline": Architecture(
-        "flux.Flux", "flow", "transformer", "flow_euler", embedded_scale=3.5, packed=2
+        "flux.Flux",
+        "flow",
+        "transformer",
+        "flow_euler",
+        embedded_scale=3.5,
+        packed=2,
+        reads=(Reads("tokenizer_2", FLUX_TOKENS),),
     ),
-    "PixArtSigmaPipeline": Architecture("pixart.PixArt", "vp", "transformer", "dpmpp_2m"),
-    "SanaPipeline": Architecture("sana.Sana", "flow", "transformer", "dpmpp_2m"),
+    "PixArtSigmaPipeline": Architecture(
+        "pixart.PixArt", "vp", "transformer", "dpmpp_2m", reads=(Reads("tokenizer", PIXART_TOKENS),)
+    ),
+    "SanaPipeline": Architecture(
+        "sana.Sana", "flow", "transformer", "dpmpp_2m", reads=(Reads("tokenizer", SANA_TOKENS),)
+    ),
     "DiTPipeline": Architecture("dit.DiT", "vp", "transformer", labelled=True),
     "DDPMPipeline": Architecture(
         "ddpm.Unconditional", sampler="ddpm", extras=frozenset({"grad", "pixels", "unconditional"})

@@ -25,6 +25,7 @@ class Account:
 
     def __init__(self, queue_ms: float) -> None:
         self._ms = {"queue_ms": queue_ms, "load_ms": 0.0}
+        self._stored_bytes = 0
 
     async def timed(
         self, name: str, executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -47,6 +48,10 @@ class Account:
         """Of things done side by side, count the longest."""
         self._ms[name] = max(self._ms.get(name, 0.0), spent_ms)
 
+    def stored(self, data: bytes) -> None:
+        """Count what the storage keeps."""
+        self._stored_bytes += len(data)
+
     def timings(self) -> Timings:
         """All of it, as a result tells it."""
         return Timings(**self._ms)
@@ -63,6 +68,7 @@ class Account:
             busy_ms=sum(outcome.busy_ms for outcome in outcomes) / steps,
             step_ms=sum(outcome.denoise_ms for outcome in outcomes) / steps,
             image_ms=sum(self._ms.get(name, 0.0) for name in BESIDE) / count,
+            image_bytes=self._stored_bytes / count,
         )
 
 

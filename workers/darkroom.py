@@ -65,9 +65,9 @@ class Darkroom:
         data = await asyncio.to_thread(encode_png, pixels, spec.model_copy(update={"seeds": [seed]}))
         digest = hashlib.sha256(data).hexdigest()
         key = image_key(self.prefix, digest)
-        await self.storage.put(key, data)
+        await self._keep(key, data)
         for metric, features in found.features.items():
-            await self.storage.put(features_key(key, metric), array_bytes(features))
+            await self._keep(features_key(key, metric), array_bytes(features))
         account.add("store_ms", (time.perf_counter() - began) * 1e3)
         return ImageResult(
             index=place,
@@ -85,8 +85,12 @@ class Darkroom:
         pixels = await asyncio.get_running_loop().run_in_executor(self.lane, decode, model, denoised)
         stride = -(-max(pixels.shape) // PREVIEW_PX)
         data = await asyncio.to_thread(encode_png, pixels[::stride, ::stride])
-        await self.storage.put(preview_key(self.prefix, index, step), data)
+        await self._keep(preview_key(self.prefix, index, step), data)
         return data
+
+    async def _keep(self, key: str, data: bytes) -> None:
+        await self.storage.put(key, data)
+        self.account.stored(data)
 
     def warnings(self, images: list[ImageResult]) -> list[str]:
         """What could not be scored, and which codes are not read."""

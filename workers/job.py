@@ -153,6 +153,7 @@ class HeldJob:
         trace = await asyncio.to_thread(self._telemetry.trace)
         key = trace_key(self.prefix, hashlib.sha256(trace).hexdigest())
         await self._bench.storage.put(key, trace)
+        self._account.stored(trace)
         images = [image for images in made for image in images]
         outcomes = [future.result() for future in futures]
         self.cost = self._account.cost(spec, outcomes)

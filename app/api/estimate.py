@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from app.admission import Refused, resolve
 from app.api.deps import Lodestar
 from app.costs import evaluations_of
 from app.jobs import JobSpec, Resolved
+from app.outlook import Disk
+from app.reading import Reading, readings
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -28,6 +31,9 @@ class Estimate(BaseModel):
     """From the first step to the last image, at the present load."""
     queue_wait_s: float | None
     eta_ms: int | None
+    disk: Disk | None
+    reading: Reading | None
+    """How the model reads the prompt, where that is known here."""
     queued: int
     workers: int | None
     """Those alive that serve the model."""
@@ -44,8 +50,10 @@ async def estimate(spec: JobSpec, lodestar: Lodestar) -> Estimate:
     except Refused as refused:
         return Estimate(
             resolved=None, nfe=None, images=None, seconds=None, queue_wait_s=None, eta_ms=None,
-            queued=fleet.queued, workers=None, problems=[asdict(one) for one in refused.refusals],
+            disk=None, reading=None, queued=fleet.queued, workers=None,
+            problems=[asdict(one) for one in refused.refusals],
         )  # fmt: skip
+    read = await asyncio.to_thread(readings, lodestar.catalogue.models[job.model], [job.prompt])
     prospect, serving = fleet.prospect(job), len(fleet.serving(job.model))
     missing = {
         "pointer": "/model",
@@ -59,6 +67,8 @@ async def estimate(spec: JobSpec, lodestar: Lodestar) -> Estimate:
         seconds=_seconds(prospect.run_ms),
         queue_wait_s=_seconds(prospect.wait_ms),
         eta_ms=prospect.eta_ms,
+        disk=fleet.disk([(job, 1)]),
+        reading=read[0] if read else None,
         queued=fleet.queued,
         workers=serving,
         problems=[] if serving else [missing],

@@ -8,7 +8,8 @@ from app.catalogue import Catalogue
 from app.comparison.spec import Comparison, cell_job
 from app.costs import evaluations_of
 from app.jobs import Resolved
-from app.outlook import Fleet
+from app.outlook import Disk, Fleet
+from app.reading import Reading, readings
 from app.settings import Settings
 
 MOST_STEPS = 200
@@ -24,12 +25,16 @@ class ArmEstimate(BaseModel):
 
 
 class Estimate(BaseModel):
-    """The whole comparison. `seconds` is None while nothing of the model was measured."""
+    """The whole comparison. `seconds` is None while nothing of the model was measured, `prompts` where nobody
+    here knows how the model reads them.
+    """
 
     pictures: int
     nfe: int
     compute_matched: bool
     seconds: float | None
+    disk: Disk
+    prompts: list[Reading] | None
     arms: list[ArmEstimate]
 
 
@@ -38,12 +43,15 @@ def estimate(found: Comparison, catalogue: Catalogue, settings: Settings, fleet:
     rows = len(found.prompts) * len(found.seeds)
     jobs = [cell_job(found, place, catalogue, settings).resolved for place in found.places[: len(found.arms)]]
     costs = [evaluations_of(job) for job in jobs]
-    whole_ms = fleet.whole_ms([(job, rows) for job in jobs])
+    every = [(job, rows) for job in jobs]
+    whole_ms = fleet.whole_ms(every)
     return Estimate(
         pictures=rows * len(jobs),
         nfe=rows * sum(costs),
         compute_matched=len(set(costs)) == 1,
         seconds=None if whole_ms is None else round(whole_ms / 1e3, 3),
+        disk=fleet.disk(every),
+        prompts=readings(catalogue.models[jobs[0].model], found.prompts),
         arms=[
             ArmEstimate(
                 label=arm.label, steps=arm.steps, nfe=cost, matched_steps=matched_steps(job, costs[0])

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from guidance.asks import Cond
+from samplers.architectures import FLUX_TOKENS
 from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.prompts import Embedded
 from samplers.models.text import overflow
-
-T5_TOKENS = 512
 
 
 class Flux(PipelineModel):
@@ -34,9 +33,9 @@ class Flux(PipelineModel):
 
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         text, pooled, _ = self._pipeline.encode_prompt(
-            prompt, device=self.device, max_sequence_length=T5_TOKENS
+            prompt, device=self.device, max_sequence_length=FLUX_TOKENS
         )
-        return Embedded((text[0], pooled[0]), overflow(self._pipeline.tokenizer_2, prompt, T5_TOKENS))
+        return Embedded((text[0], pooled[0]), overflow(self._pipeline.tokenizer_2, prompt, FLUX_TOKENS))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         (rows, channels, height, width), flux = x.shape, self._pipeline

@@ -12,11 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from guidance.asks import Cond
+from samplers.architectures import PIXART_TOKENS
 from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.prompts import Embedded
 from samplers.models.text import overflow
-
-T5_TOKENS = 300
 
 
 class PixArt(PipelineModel):
@@ -24,9 +23,9 @@ class PixArt(PipelineModel):
 
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         text, mask, _, _ = self._pipeline.encode_prompt(
-            prompt, do_classifier_free_guidance=False, device=self.device, max_sequence_length=T5_TOKENS
+            prompt, do_classifier_free_guidance=False, device=self.device, max_sequence_length=PIXART_TOKENS
         )
-        return Embedded((text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, T5_TOKENS))
+        return Embedded((text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, PIXART_TOKENS))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text, mask = stacked(conds)

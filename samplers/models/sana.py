@@ -13,11 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from guidance.asks import Cond
+from samplers.architectures import SANA_TOKENS
 from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.prompts import Embedded
 from samplers.models.text import overflow
-
-GEMMA_TOKENS = 300
 
 
 class Sana(PipelineModel):
@@ -29,10 +28,10 @@ class Sana(PipelineModel):
             prompt,
             do_classifier_free_guidance=False,
             device=self.device,
-            max_sequence_length=GEMMA_TOKENS,
+            max_sequence_length=SANA_TOKENS,
             complex_human_instruction=usual if prompt else None,
         )
-        return Embedded((text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, GEMMA_TOKENS))
+        return Embedded((text[0], mask[0]), overflow(self._pipeline.tokenizer, prompt, SANA_TOKENS))
 
     def _forward(self, net: Any, x: Tensor, timestep: Tensor, conds: Sequence[Cond]) -> Tensor:
         text, mask = stacked(conds)

@@ -12,11 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from guidance.asks import Cond
+from samplers.architectures import SD3_TOKENS
 from samplers.models.pipeline import PipelineModel, stacked
 from samplers.models.prompts import Embedded
 from samplers.models.text import overflow
-
-T5_TOKENS = 256
 
 
 class StableDiffusion3(PipelineModel):
@@ -25,10 +24,10 @@ class StableDiffusion3(PipelineModel):
     def _embed(self, prompt: str, clip_skip: int | None) -> Embedded:
         text, _, pooled, _ = self._pipeline.encode_prompt(
             prompt, None, None, device=self.device, do_classifier_free_guidance=False,
-            max_sequence_length=T5_TOKENS, clip_skip=clip_skip,
+            max_sequence_length=SD3_TOKENS, clip_skip=clip_skip,
         )  # fmt: skip
         if self._pipeline.text_encoder_3 is not None:
-            warning = overflow(self._pipeline.tokenizer_3, prompt, T5_TOKENS)
+            warning = overflow(self._pipeline.tokenizer_3, prompt, SD3_TOKENS)
         else:
             warning = overflow(self._pipeline.tokenizer, prompt, self._pipeline.tokenizer_max_length)
         return Embedded((text[0], pooled[0]), warning)

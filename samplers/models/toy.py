@@ -18,6 +18,7 @@ from torch.nn import functional
 from guidance.asks import Cond, Level, Network
 from samplers.cards import Family
 from samplers.models.base import Encoded
+from samplers.pieces import WORDS_MAX
 
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "": (0.5, 0.3, 0.2),
@@ -42,8 +43,6 @@ SCHEDULERS: dict[Family, dict[str, Any]] = {
     "flow": {"num_train_timesteps": 1000, "shift": 3.0},
     "ve": {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "rho": 7.0},
 }
-
-WORDS_MAX = 75
 
 
 class Toy:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.costs import Cost, cost_of, evaluations_of, run_ms, work_ms
+from app.costs import Cost, cost_of, evaluations_of, image_bytes, run_ms, work_ms
 from app.jobs import Resolved
 from guidance import Guidance
 from guidance.adaptive import Adaptive
@@ -50,6 +50,17 @@ def test_what_was_measured_is_taken_and_what_was_not_is_scaled_from_the_nearest(
     assert unguided.busy_ms == CFG_64.busy_ms / 2
     assert (larger.busy_ms, larger.step_ms) == (40, 120)
     assert cost_of(job(CFG(), model="other"), costs) is None
+
+
+def test_what_is_kept_is_measured_at_the_nearest_size_and_grows_with_the_pixels() -> None:
+    small, large = (
+        replace(CFG_64, image_bytes=7_000),
+        replace(CFG_64, width=256, height=256, image_bytes=64_000),
+    )
+    assert image_bytes(job(APG()), [large, small]) == 7_000
+    assert image_bytes(job(CFG(), 128), [small]) == 4 * 7_000
+    assert image_bytes(job(CFG(), 512), [small, large]) == 4 * 64_000
+    assert image_bytes(job(CFG()), [CFG_64, replace(small, model="toy")]) is None
 
 
 def test_images_of_a_job_share_its_steps_for_the_one_who_waits_not_for_the_worker() -> None:

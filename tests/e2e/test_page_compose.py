@@ -1,10 +1,13 @@
 """Compose: what a parameter means, a slider over it, and what the server says before anything runs."""
 
+import re
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Response, expect
 
 from tests.e2e.access import examine
-from tests.e2e.browsing import MARKS, tab_to
+from tests.e2e.browsing import MARKS, compared, stamp, tab_to
+from tests.e2e.serving import Serving
 
 pytestmark = MARKS
 
@@ -74,3 +77,41 @@ async def test_a_slider_reaches_every_value_of_its_range_and_none_beyond(page: P
     assert ends[3][1] == 1000
     assert ends[4] == (1, 64)
     assert sliders[0]["values"][34] == pytest.approx(4, rel=0.05)  # the usual value lies in the middle third
+
+
+async def test_each_prompt_tells_how_long_it_is_and_what_is_read_of_it(page: Page) -> None:
+    await page.goto("/")
+    lines = page.get_by_role("region", name="How long each prompt is").get_by_role("listitem")
+    prompts = page.get_by_label("Prompts, one a line")
+    await page.get_by_label("Model", exact=True).select_option("toy")
+    await prompts.fill("a {red|blue} apple\n" + "word " * 75 + "and its end")
+    await expect(lines).to_have_count(3)
+    await expect(lines.nth(1)).to_contain_text("a blue apple 3 of 75 tokens")
+    await expect(lines.nth(2)).to_contain_text("78 of 75 tokens")
+    await expect(lines.nth(2)).to_contain_text("Too long: “and its end” is not read.")
+    await expect(prompts).to_have_accessible_description(
+        "3 prompts; {a|b} makes two of one; 1 longer than the model reads at once"
+    )
+    assert not await examine(page, name="a prompt too long")
+    await prompts.fill("a red apple")
+    await expect(lines).to_have_text(["a red apple 3 of 75 tokens"])
+
+
+async def test_the_cost_says_how_much_the_storage_will_keep(page: Page, service: Serving) -> None:
+    compared(service.url(), model="toy", prompts=[stamp()])
+    await page.goto("/")
+    cost = page.locator(".cost p").first
+    for model, measured in (("endless", False), ("toy", True)):
+
+        def asked(answer: Response, model: str = model) -> bool:
+            return answer.url.endswith("/estimate") and f'"{model}"' in (answer.request.post_data or "")
+
+        async with page.expect_response(asked) as answer:
+            await page.get_by_label("Model", exact=True).select_option(model)
+        disk = (await (await answer.value).json())["disk"]
+        assert disk["measured"] == measured
+        size = disk["bytes"] / 1e3
+        told = f"{size:.3g} kB" if size < 1e3 else f"{size / 1e3:.3g} MB"
+        words = f"; about {told} on disk"
+        words += "" if measured else ", were they not compressed"
+        await expect(cost).to_have_text(re.compile(f"{re.escape(words)}$"))

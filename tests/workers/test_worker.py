@@ -42,6 +42,8 @@ async def test_a_job_becomes_images_scores_and_a_trace(
     assert record.result is not None
     assert (cost.model, cost.width, cost.method, cost.evaluations) == ("toy", 32, "cfg", 2)
     assert 20 <= 2 * cost.busy_ms <= 1.5 * cost.step_ms  # the two images share forwards of 20 ms and more
+    kept = await storage.get_prefix(f"results/{record.id}/")
+    assert cost.image_bytes == sum(map(len, kept.values())) / 2
     images = record.result.images
     assert [(image.index, image.seed, image.width) for image in images] == [(0, 1, 32), (1, 2, 32)]
     for image in images:

@@ -340,17 +340,28 @@ async def test_a_qr_code_is_that_of_all_arms(api: httpx.AsyncClient) -> None:
 async def test_an_estimate_tells_the_time_that_the_workers_measured(
     api: httpx.AsyncClient, queue: RedisQueue
 ) -> None:
-    cost = Cost("toy", 64, 64, "cfg", evaluations=2, busy_ms=10, step_ms=30, image_ms=20)
+    cost = Cost("toy", 64, 64, "cfg", evaluations=2, busy_ms=10, step_ms=30, image_ms=20, image_bytes=5_000)
     for name in "ab":
         card = WorkerCard(name, "host", 1, "cpu", ["toy"], 0, max_rows=16, left_ms=0, costs=[cost])
         await queue.announce(card)
     told = (await api.post("/v1/comparisons/estimate", json=ASKED | {"arms": ARMS})).json()
     assert (told["pictures"], told["compute_matched"]) == (6, False)
     assert [arm["matched_steps"] for arm in told["arms"]] == [4, 4, 8]
+    assert told["disk"] == {"bytes": 6 * 5_000, "measured": True}
     # two arms of 4 steps at 10 ms, one at 5 ms, and 20 ms a picture; two prompts, two workers
     assert told["seconds"] == pytest.approx((2 * (40 + 40 + 20) + 6 * 20) / 2 / 1e3)
+
+
+async def test_an_estimate_tells_how_each_prompt_is_read(api: httpx.AsyncClient) -> None:
+    long = "a red apple on a very long wooden table " * 5
+    url, asked = "/v1/comparisons/estimate", ASKED | {"prompts": ["a red apple, 3d", long]}
+    emoji = (await api.post(url, json=asked | {"model": "emoji"})).json()["prompts"]
+    assert [(one["tokens"], one["at_once"], one["pieces"]) for one in emoji] == [(5, 30, 1), (50, 30, 2)]
+    toy = (await api.post(url, json=asked | {"prompts": ["word " * 75 + "more"]})).json()["prompts"]
+    assert toy == [{"tokens": 76, "at_once": 75, "pieces": 1, "cut": "more"}]
 
 
 async def test_an_estimate_tells_no_time_while_nothing_was_measured(api: httpx.AsyncClient) -> None:
     told = (await api.post("/v1/comparisons/estimate", json=ASKED)).json()
     assert (told["nfe"], told["seconds"]) == (32, None)
+    assert told["disk"] == {"bytes": 4 * 64 * 64 * 3, "measured": False}

@@ -26,6 +26,8 @@ async def test_an_estimate_counts_measures_and_queues_nothing(
     assert (answer["nfe"], answer["images"], answer["workers"]) == (20, 2, 1)
     assert (answer["seconds"], answer["queue_wait_s"], answer["eta_ms"]) == (0.31, 0.0, 310)
     assert answer["resolved"]["sampler"] == "ddim"
+    assert answer["disk"] == {"bytes": 2 * 64 * 64 * 3, "measured": False}
+    assert answer["reading"] == {"tokens": 6, "at_once": 30, "pieces": 1, "cut": None}
     assert answer["problems"] == []
     assert (await api.get("/v1/jobs")).json()["data"] == []
 

@@ -38,6 +38,10 @@ export function short(value) {
 
 export const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 export const duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`);
+export function bytes(number) {
+  const power = number < 1e3 ? 0 : Math.min(4, Math.floor(Math.log10(number) / 3));
+  return `${short(number / 1000 ** power)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+}
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
 export async function copy(text, what) {

@@ -5,7 +5,7 @@ import { catalogue, comparison, get, loadCatalogue, post } from "../lib/api.js";
 import { FIELDS, draftOf, linked, needsOf, prompts, request, requestInside, requestOf, seeds } from "../lib/draft.js";
 import { column } from "../lib/table.js";
 import { go, put, query, url } from "../lib/route.js";
-import { announce, copy, count, duration, say } from "../lib/say.js";
+import { announce, bytes, copy, count, duration, say } from "../lib/say.js";
 import { ArmForm, letter } from "../widgets/arm-form.js";
 import { Field, Select } from "../widgets/field.js";
 import { QrForm } from "../widgets/qr-form.js";
@@ -60,7 +60,7 @@ async function settle() {
   try {
     const told = await post("/v1/comparisons/estimate", spec);
     if (mine !== turn) return;
-    estimate.value = told;
+    estimate.value = { ...told, texts: spec.prompts };
     errors.value = [];
   } catch (problem) {
     if (mine !== turn) return;
@@ -153,8 +153,9 @@ function Form() {
       <ul>${all.map((error) => html`<li>${where(error.pointer)}${error.detail}</li>`)}</ul></div>`}
     <div class="compose">
       <section class="card stack" aria-labelledby="what"><h2 id="what">Pictures</h2>
-        <${Field} label="Prompts, one a line" at="/prompts" errors=${all} hint=${`${count(texts.length, "prompt")}; {a|b} makes two of one`}>${(attributes) => html`
+        <${Field} label="Prompts, one a line" at="/prompts" errors=${all} hint=${`${count(texts.length, "prompt")}; {a|b} makes two of one${tooLong(texts)}`}>${(attributes) => html`
           <textarea ...${attributes} rows="4" dir="auto" value=${now.prompts} onPaste=${pasted} onInput=${(event) => change({ prompts: event.target.value })}></textarea>`}<//>
+        <${Readings} texts=${texts} />
         <div class="pills" role="group" aria-label="Example prompts">${EXAMPLES.map((text) => html`<button type="button" class="plain" onClick=${() => change({ prompts: text })}>${text}</button>`)}
           <label class="file">From a text or CSV file<input type="file" accept=".txt,.csv,text/plain,text/csv" onChange=${(event) => prompted(event.target)} /></label></div>
         <${Field} label="Seeds" at="/seeds" errors=${numbers ? all : [{ pointer: "/seeds", detail: "Write whole numbers: 1, 2, 5-8." }]} hint="The same in every arm: each row starts from the same noise, so what differs is the method.">${(attributes) => html`
@@ -184,13 +185,31 @@ function Form() {
   </form>`;
 }
 
+/** How the server says that the model reads a prompt; undefined where it has not said. */
+const reading = (text) => estimate.value?.prompts?.[estimate.value.texts.indexOf(text)];
+const over = (told) => told.tokens > told.at_once;
+
+function tooLong(texts) {
+  const number = texts.filter((text) => reading(text) && over(reading(text))).length;
+  return number ? `; ${number} longer than the model reads at once` : "";
+}
+
+/** A counter for each prompt, and what becomes of one that is too long. */
+function Readings({ texts }) {
+  const told = texts.map((text) => [text, reading(text)]).filter(([, one]) => one);
+  if (!told.length) return null;
+  return html`<div class="readings" tabindex="0" role="region" aria-label="How long each prompt is"><ul class="plain">${told.map(([text, one]) => html`<li class=${one.cut ? "bad" : "quiet"}>
+    <span class="text" dir="auto">${text}</span> <span class="num">${one.tokens} of ${one.at_once} tokens</span>
+    ${over(one) && html`<b>${one.cut ? `Too long: “${one.cut}” is not read.` : `Too long for one: read in ${one.pieces} pieces.`}</b>`}</li>`)}</ul></div>`;
+}
+
 function Cost({ arms, setArms, texts, numbers }) {
   const known = estimate.value;
   const equalise = () => setArms(arms.map((arm, index) => ({ ...arm, steps: known.arms[index].matched_steps })));
   const spread = known && known.arms.map((arm, index) => `${letter(index)} ${arm.nfe}`).join(", ");
   return html`<div class="card bar cost">
     <button class="primary" type="submit">Run ${known ? count(known.pictures, "picture") : "the comparison"}</button>
-    <div><p class="num">${known ? html`${count(texts.length, "prompt")} × ${count(numbers?.length ?? 0, "seed")} × ${count(arms.length, "arm")}; network evaluations per picture: ${spread}${known.seconds !== null ? `; about ${duration(known.seconds)}` : ""}` : "Nothing to run yet."}</p>
+    <div><p class="num">${known ? html`${count(texts.length, "prompt")} × ${count(numbers?.length ?? 0, "seed")} × ${count(arms.length, "arm")}; network evaluations per picture: ${spread}${known.seconds !== null ? `; about ${duration(known.seconds)}` : ""}; about ${bytes(known.disk.bytes)} on disk${known.disk.measured ? "" : ", were they not compressed"}` : "Nothing to run yet."}</p>
       ${known && !known.compute_matched && html`<p class="quiet">Not compute-matched: arms with more evaluations have an advantage.</p>`}</div>
     ${known && !known.compute_matched && known.arms.some((arm, index) => arm.matched_steps !== known.arms[index].steps) && html`<button type="button" onClick=${equalise}>Equalise by steps</button>`}
     <button type="button" class="push" onClick=${() => { clearTimeout(timer); settle(); copy(url.peek().href, "The link"); }}>Copy link</button>
