@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Literal
 
@@ -24,11 +25,11 @@ from app.storage.base import Storage, init_key
 MAX_PIXELS = 32_000_000
 Name = Literal["init_image", "mask"]
 FORMATS = ("PNG", "JPEG", "WEBP")
-OURS = re.compile(r"lodestar:jobs/([0-9A-Za-z-]{26,36})/(?:images/([0-9]{1,4})|init_image)")
+OURS = re.compile(r"lodestar:jobs/([0-9A-Za-z-]{26,36})/(?:images/([0-9]{1,4})|(init_image|mask))")
 DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
 FORMS = (
     "a data URL (data:image/png;base64,...), the base64 of a PNG, JPEG or WebP, or "
-    "lodestar:jobs/<id>/images/<k> for a picture of an earlier job (.../init_image: what it started from)"
+    "lodestar:jobs/<id>/images/<k> for a picture of an earlier job (.../init_image, .../mask: its beginning)"
 )
 
 
@@ -48,53 +49,60 @@ async def take(
     if spec.init_image is None:
         return spec, resolved
     size = resolved.width, resolved.height
-    picture = await _data(spec.init_image, "init_image", queue, storage, account)
-    fitted = {"init_image": await asyncio.to_thread(fit, picture, *size)}
-    if spec.mask is not None:
-        mask = await _data(spec.mask, "mask", queue, storage, account)
-        fitted["mask"] = await asyncio.to_thread(fit_mask, mask, picture, *size)
-    given = {name: _digest(png) for name, png in fitted.items()}
+    fitted = await fetch(spec.init_image, spec.mask, size, queue, storage, account)
+    given = digests(fitted)
     for name, png in fitted.items():
         await storage.put(init_key(job_id, given[name]), png)
     return spec.model_copy(update=given), resolved.model_copy(update=given)
 
 
 async def fetch(
-    asked: str, width: int, height: int, queue: JobQueue, storage: Storage, account: str | None = None
-) -> tuple[bytes, str]:
-    """The picture that `asked` holds or names, fitted to this size, and its digest. Raises Refused."""
-    data = await _data(asked, "init_image", queue, storage, account)
-    fitted = await asyncio.to_thread(fit, data, width, height)
-    return fitted, _digest(fitted)
+    asked: str,
+    mask: str | None,
+    size: tuple[int, int],
+    queue: JobQueue,
+    storage: Storage,
+    account: str | None = None,
+) -> dict[Name, bytes]:
+    """The picture that `asked` holds or names and its mask, fitted to this size. Raises Refused."""
+    picture = await _data(asked, "init_image", queue, storage, account)
+    fitted: dict[Name, bytes] = {"init_image": await asyncio.to_thread(fit, picture, *size)}
+    if mask is not None:
+        data = await _data(mask, "mask", queue, storage, account)
+        fitted["mask"] = await asyncio.to_thread(fit_mask, data, picture, *size)
+    return fitted
 
 
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+def digests(fitted: Mapping[Name, bytes]) -> dict[str, str]:
+    """What stands for these pictures in a request that was taken in."""
+    return {name: f"sha256:{hashlib.sha256(png).hexdigest()}" for name, png in fitted.items()}
 
 
 async def _data(asked: str, name: Name, queue: JobQueue, storage: Storage, account: str | None) -> bytes:
     """The bytes that a request's field `name` holds or names."""
     if ours := OURS.fullmatch(asked):
-        return await _made_here(name, ours[1], ours[2], queue, storage, account)
+        return await _made_here(name, ours, queue, storage, account)
     return await asyncio.to_thread(read, asked, name)
 
 
 async def _made_here(
-    name: Name, job_id: str, index: str | None, queue: JobQueue, storage: Storage, account: str | None
+    name: Name, ours: re.Match[str], queue: JobQueue, storage: Storage, account: str | None
 ) -> bytes:
-    """A picture of this job, or, without an index, the one that it started from."""
+    """A picture of the job in this name, by its index, or what the job began with."""
+    job_id, index, began = ours.groups()
     record = await queue.get(job_id)
     if record is not None and account not in (None, record.account):
         record = None
     key = None
-    if record is not None and index is None and record.resolved.init_image is not None:
-        key = init_key(job_id, record.resolved.init_image)
+    if record is not None and began is not None:
+        reference = record.resolved.mask if began == "mask" else record.resolved.init_image
+        key = init_key(job_id, reference) if reference else None
     elif record is not None and index is not None and record.result is not None:
         images = record.result.images
         key = images[int(index)].key if int(index) < len(images) else None
     data = await storage.get(key) if key else None
     if data is None:
-        what = "picture that a job started from" if index is None else f"picture {index} of a job"
+        what = f"{began} of a job" if index is None else f"picture {index} of a job"
         raise _refused(f"there is no {what} {job_id!r} here; it may have expired", name)
     return data
 

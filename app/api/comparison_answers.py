@@ -17,7 +17,7 @@ from app.jobs import RUNNING, TERMINAL, Edit, JobError, JobStatus, Nfe, Timings
 from guidance.qr.request import Qr
 
 AS_SHARED = (
-    "negative_prompt", "classes", "init_image", "strength", "edit", "qr", "embedded_scale", "metrics",
+    "negative_prompt", "classes", "init_image", "mask", "strength", "edit", "qr", "embedded_scale", "metrics",
 )  # fmt: skip
 CellStatus = JobStatus | Literal["missing"]
 
@@ -81,6 +81,7 @@ class ComparisonAnswer(ComparisonSummary):
     negative_prompt: str
     classes: list[str]
     init_image: str | None
+    mask: str | None
     strength: float | None
     edit: Edit | None
     qr: Qr | None

@@ -86,17 +86,16 @@ async def create_comparison(
     """Queue all cells. The same request again answers 200 and the first comparison."""
     store = Comparisons(lodestar.storage)
     found = plan(spec, lodestar.catalogue, lodestar.settings, round(time.time() * 1e3), lodestar.account)
-    start = b""
+    start = dict[init_image.Name, bytes]()
     if spec.init_image is not None:
         size = found.shared.width or 0, found.shared.height or 0
-        start, reference = await init_image.fetch(
-            spec.init_image, *size, lodestar.queue, lodestar.storage, lodestar.account
+        start = await init_image.fetch(
+            spec.init_image, spec.mask, size, lodestar.queue, lodestar.storage, lodestar.account
         )
-        found = started_from(found, reference)
+        found = started_from(found, init_image.digests(start))
     known = await store.get(found.id)
     if known is None:
-        if start:
-            await store.save_start(found, start)
+        await store.save_start(found, start)
         await store.save(found)
     else:
         response.status_code, found = 200, known
@@ -262,13 +261,13 @@ async def enqueue(lodestar: Service, found: Comparison, cells: Sequence[Cell], w
         raise QueueFull
     new = [cell.place for cell in due if cell.record is None]
     jobs = await asyncio.to_thread(_jobs, lodestar, found, new)
-    start = await Comparisons(lodestar.storage).start(found) if jobs and found.shared.init_image else None
-    if start is not None:
-        for job in jobs:
-            await lodestar.storage.put(init_key(job.id, found.shared.init_image or ""), start)
+    start = await Comparisons(lodestar.storage).start(found) if jobs else {}
+    for job in jobs:
+        for reference, png in start.items():
+            await lodestar.storage.put(init_key(job.id, reference), png)
     answers = await lodestar.queue.enqueue_many(jobs, together=True)
     for job, answer in zip(jobs, answers, strict=True):
-        if isinstance(answer, QueueFull) and start is not None:
+        if isinstance(answer, QueueFull) and start:
             await lodestar.storage.delete_prefix(init_prefix(job.id))
     for answer in answers:
         if isinstance(answer, QueueFull):

@@ -7,7 +7,7 @@ comparison and of its jobs follow from what will run: asking for the same twice 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -26,12 +26,13 @@ NAMESPACE = UUID("5a2b8f5e-6d0c-4c5e-9f0e-0d6c2a1d7a10")
 """Ours alone: comparisons' ids are made in it."""
 QUESTION = "Which picture follows the prompt better?"
 SHARED = (
-    "model", "negative_prompt", "classes", "init_image", "strength", "edit", "qr", "embedded_scale",
-    "width", "height", "metrics", "priority",
+    "model", "negative_prompt", "classes", "init_image", "mask", "strength", "edit", "qr",
+    "embedded_scale", "width", "height", "metrics", "priority",
 )  # fmt: skip
 """What the jobs of all cells have in common."""
 PREVIEWS = 8
 """Previews of a picture while it is made, unless the request says otherwise."""
+PICTURES = ("init_image", "mask")
 TO_COME = "to come"
 """Stands for a picture that is asked for and was not taken in yet."""
 
@@ -56,6 +57,7 @@ class ComparisonSpec(Asked):
     negative_prompt: str = ""
     classes: list[str] = Field(default_factory=list[str], max_length=64)
     init_image: str | None = Field(None, min_length=1, description="as in a job; every cell starts from it")
+    mask: str | None = Field(None, min_length=1, description="as in a job; every cell keeps what is black")
     strength: float | None = Field(None, gt=0, le=1, description="as in a job")
     edit: Edit | None = Field(None, description="as in a job; every seed would edit alike, so give one")
     qr: Qr | None = Field(None, description="as in a job: the code of every cell, all of them with srpg")
@@ -129,10 +131,10 @@ def plan(
 ) -> Comparison:
     """Fill in what is left open. Raises Refused with everything that is wrong, each arm by its pointer.
 
-    A picture to start from is not taken in here: see `started_from`.
+    A picture to start from and its mask are not taken in here: see `started_from`.
     """
-    if spec.init_image is not None:
-        spec = spec.model_copy(update={"init_image": TO_COME})
+    pictures = [name for name in PICTURES if getattr(spec, name) is not None]
+    spec = spec.model_copy(update=dict.fromkeys(pictures, TO_COME))
     labels = [arm.label or label_of(arm) for arm in spec.arms]
     refusals = [
         *_twice("/prompts", "prompt", spec.prompts),
@@ -184,11 +186,9 @@ def plan(
     return _named(found)
 
 
-def started_from(found: Comparison, reference: str) -> Comparison:
-    """The comparison whose cells start from the picture with this digest (`sha256:...`), under its own id."""
-    return _named(
-        found.model_copy(update={"shared": found.shared.model_copy(update={"init_image": reference})})
-    )
+def started_from(found: Comparison, digests: Mapping[str, str]) -> Comparison:
+    """The comparison whose cells start from what has these digests (`sha256:...`), under its own id."""
+    return _named(found.model_copy(update={"shared": found.shared.model_copy(update=digests)}))
 
 
 def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Settings) -> NewJob:
@@ -209,7 +209,9 @@ def cell_job(found: Comparison, place: Place, catalogue: Catalogue, settings: Se
         }
     )
     asked = JobSpec.model_validate(spec.model_dump(mode="json", exclude_none=True))
-    resolved = resolve(asked, catalogue, settings).model_copy(update={"init_image": asked.init_image})
+    resolved = resolve(asked, catalogue, settings).model_copy(
+        update={name: getattr(asked, name) for name in PICTURES}
+    )
     return new_job(place.job_id, asked, resolved)
 
 
@@ -252,7 +254,7 @@ def _shared(spec: ComparisonSpec, first: Resolved) -> JobSpec:
     every = spec.preview_every
     return JobSpec.model_validate(
         {name: getattr(first, name) for name in SHARED}
-        | {"classes": spec.classes, "init_image": spec.init_image}
+        | {"classes": spec.classes, "init_image": spec.init_image, "mask": spec.mask}
         | {"prompt": "", "preview_every": max(1, first.steps // PREVIEWS) if every is None else every}
     )
 

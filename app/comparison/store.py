@@ -6,16 +6,19 @@ Each is one small object that is written whole, so that several servers may writ
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from app.comparison.spec import Comparison
+from app.init_image import Name
 from app.jobs import Wire
 from app.storage.base import Storage
 
 Choice = Literal["left", "right", "tie", "both_bad", "skip"]
 T = TypeVar("T", bound=Wire)
+STARTS: dict[Name, str] = {"init_image": "start.png", "mask": "mask.png"}
 
 
 class Ballot(Wire):
@@ -67,13 +70,19 @@ class Comparisons:
             await self._storage.delete_prefix(f"{kind}/{comparison.id}/")
         await self._storage.delete(f"comparisons/{comparison.id}.json")
 
-    async def save_start(self, comparison: Comparison, picture: bytes) -> None:
-        """Keep the picture that its cells start from, for those that are made again."""
-        await self._storage.put(f"starts/{comparison.id}/start.png", picture)
+    async def save_start(self, comparison: Comparison, pictures: Mapping[Name, bytes]) -> None:
+        """Keep the picture that its cells start from and its mask, for those that are made again."""
+        for name, png in pictures.items():
+            await self._storage.put(f"starts/{comparison.id}/{STARTS[name]}", png)
 
-    async def start(self, comparison: Comparison) -> bytes | None:
-        """The picture that its cells start from."""
-        return await self._storage.get(f"starts/{comparison.id}/start.png")
+    async def start(self, comparison: Comparison) -> dict[str, bytes]:
+        """What its cells start from: digest -> picture."""
+        found = dict[str, bytes]()
+        for name, file in STARTS.items():
+            reference = getattr(comparison.shared, name)
+            if reference and (png := await self._storage.get(f"starts/{comparison.id}/{file}")) is not None:
+                found[reference] = png
+        return found
 
     async def save_ballot(self, comparison: Comparison, ballot: Ballot) -> None:
         """Remember what a ticket stands for."""

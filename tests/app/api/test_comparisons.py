@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.storage.arrays import array_bytes
 from app.storage.base import features_key, job_prefix
 from app.storage.local import LocalStorage
-from app.storage.png import read_png
+from app.storage.png import encode_png, read_png
 from tests.app.api.test_events import parse
 from tests.app.comparison.made import ARMS, PNG, result
 
@@ -323,6 +323,55 @@ async def test_every_cell_starts_from_one_picture_also_when_it_is_made_again(
     assert "/seeds" in {one["pointer"] for one in twice.json()["errors"]}
     none = await api.post("/v1/comparisons", json=ASKED | {"init_image": "https://elsewhere.test/a.png"})
     assert (none.status_code, none.json()["errors"][0]["pointer"]) == (422, "/init_image")
+
+
+async def test_all_cells_are_made_anew_inside_the_same_mask(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    start = base64.b64encode(PNG).decode()
+    mask = base64.b64encode(encode_png(np.eye(8, dtype="uint8")[..., None].repeat(3, 2) * 255, {})).decode()
+    made = await create(api, init_image=start, mask=mask)
+    assert made["mask"].startswith("sha256:")
+    assert made["strength"] == 1
+    jobs = [cell["job"] for cell in made["cells"]]
+    masks = {(await api.get(f"/v1/jobs/{job}/mask")).content for job in jobs}
+    assert len(masks) == 1
+    assert {(await api.get(f"/v1/jobs/{job}")).json()["resolved"]["mask"] for job in jobs} == {made["mask"]}
+    whole = await create(api, init_image=start, strength=1)
+    assert whole["id"] != made["id"]
+    assert whole["mask"] is None
+    named = {name: f"lodestar:jobs/{jobs[0]}/{name}" for name in ("init_image", "mask")}
+    assert (await create(api, **named))["id"] == made["id"]
+    await api.post(f"/v1/comparisons/{made['id']}/cancel")
+    await api.delete(f"/v1/jobs/{jobs[1]}")
+    again = (await api.post(f"/v1/comparisons/{made['id']}/retry")).json()
+    assert (await api.get(f"/v1/jobs/{again['cells'][1]['job']}/mask")).content in masks
+    await api.post(f"/v1/comparisons/{made['id']}/cancel")
+    await api.delete(f"/v1/comparisons/{made['id']}")
+    assert not list(settings.data_dir.rglob("mask.png"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"mask": "AAAA"}, "give it in init_image"),
+        ({"init_image": base64.b64encode(PNG).decode(), "mask": "no base64!"}, "mask takes a data URL"),
+        (dict.fromkeys(("init_image", "mask"), base64.b64encode(PNG).decode()), "nowhere white"),
+        ({"init_image": "AAAA", "mask": "AAAA", "edit": {}}, "edit or mask, not both"),
+        (
+            {"init_image": base64.b64encode(PNG).decode(), "mask": f"lodestar:jobs/{'0' * 26}/mask"},
+            "there is no mask of a job",
+        ),
+    ],
+)
+async def test_a_mask_that_is_none_is_refused(
+    api: httpx.AsyncClient, changes: dict[str, Any], detail: str
+) -> None:
+    answer = await api.post("/v1/comparisons", json=ASKED | changes)
+    assert answer.status_code == 422
+    errors = {one["pointer"]: one["detail"] for one in answer.json()["errors"]}
+    assert detail in errors["/mask"]
+    assert (await api.get("/v1/comparisons")).json()["data"] == []
 
 
 async def test_a_qr_code_is_that_of_all_arms(api: httpx.AsyncClient) -> None:

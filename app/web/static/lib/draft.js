@@ -2,10 +2,11 @@
 
 import { given } from "./schema.js";
 
-export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height", "init_image", "strength", "embedded_scale"];
+export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height", "init_image", "mask", "strength", "embedded_scale"];
 const NUMBERS = new Set(["steps", "width", "height", "strength", "embedded_scale"]);
 const CODE = { data: "https://example.org/lodestar", ecc: "M" };
-const NOT_OF_CODES = ["width", "height", "init_image", "strength"];
+const NOT_OF_CODES = ["width", "height", "init_image", "mask", "strength"];
+const OF_PICTURES = ["mask", "strength"];
 
 /** Lines as prompts; `a {red|blue} apple` stands for both. */
 export function prompts(text) {
@@ -49,9 +50,9 @@ export function sweep(text) {
 
 /** The request as an address carries it: without a picture, which would be too long. */
 export function linked(spec) {
-  if (!spec.init_image?.startsWith("data:")) return spec;
-  const { init_image, strength, edit, ...rest } = spec;
-  return rest;
+  const { init_image, mask, strength, edit, ...rest } = spec;
+  if (init_image?.startsWith("data:")) return rest;
+  return mask?.startsWith("data:") ? { ...spec, mask: undefined } : spec;
 }
 
 /** What the methods of these arms need, as the catalogue says. */
@@ -67,7 +68,7 @@ export function request(draft, methods) {
   if (draft.edit && draft.init_image && !code) spec.edit = { source_prompt: draft.source_prompt ?? "" };
   for (const name of FIELDS) {
     if (code && NOT_OF_CODES.includes(name)) continue;
-    if (name === "strength" && (draft.edit || !draft.init_image)) continue;
+    if (OF_PICTURES.includes(name) && (draft.edit || !draft.init_image)) continue;
     const value = draft[name];
     if (value !== "" && value !== undefined && value !== null) spec[name] = NUMBERS.has(name) ? Number(value) : value;
   }
@@ -92,7 +93,7 @@ export function draftOf(spec) {
     arms: (spec.arms ?? [{ guidance: spec.guidance ?? { method: "cfg" } }]).map((one) => ({ ...one, guidance: { ...one.guidance } })),
   };
   for (const name of FIELDS) draft[name] = spec[name] ?? "";
-  if (draft.init_image.startsWith("sha256:")) draft.init_image = ""; // a digest, as in a finished request, is no picture
+  for (const name of ["init_image", "mask"]) if (draft[name].startsWith("sha256:")) draft[name] = ""; // a digest, as in a finished request, is no picture
   return { ...draft, qr: spec.qr ?? CODE, classes: (spec.classes ?? []).join(", "), edit: Boolean(spec.edit), source_prompt: spec.edit?.source_prompt ?? "" };
 }
 
@@ -103,7 +104,9 @@ export function requestOf(found) {
   if (found.classes.length) spec.classes = found.classes;
   if (found.qr) spec.qr = found.qr;
   else Object.assign(spec, { width: found.width, height: found.height });
-  if (found.init_image) Object.assign(spec, { init_image: `lodestar:jobs/${found.cells[0].job}/init_image`, ...(found.edit ? { edit: found.edit } : { strength: found.strength }) });
+  const began = `lodestar:jobs/${found.cells[0].job}`;
+  if (found.init_image) Object.assign(spec, { init_image: `${began}/init_image`, ...(found.edit ? { edit: found.edit } : { strength: found.strength }) });
+  if (found.mask) spec.mask = `${began}/mask`;
   if (found.embedded_scale !== null) spec.embedded_scale = found.embedded_scale;
   const [steps, sampler] = [shared("steps"), shared("sampler")];
   if (steps) spec.steps = steps;
