@@ -45,6 +45,14 @@ def test_captions_name_no_style_but_their_own(rows):
         assert said & set(STYLES) <= {row["style"]}
 
 
+def test_a_style_is_also_called_by_its_other_word(rows):
+    captions, draw = Captions(rows), random.Random(0)
+    drawn = {word for row in rows * 20 for word in captions.draw(row, 0, draw).replace(",", " ").split()}
+    flat = [captions.draw(row, 0, draw) for row in rows * 20 if row["style"] == "flat"]
+    assert drawn >= {"3d", "fluent", "flat"}
+    assert not any("fluent" in said for said in flat)
+
+
 @pytest.fixture
 def tokenizer(rows):
     return train_tokenizer(corpus(rows, 0, 20), 700, 32)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
-from training.data import COLOUR_NAMES, COLOURS, Backgrounds, Pictures, composite, draw_colours
+from training.data import COLOUR_NAMES, COLOURS, Backgrounds, Pictures, composite, draw_colours, read_rows
 
 STILL = {"scale": [1.0, 1.0], "shift": 0.0, "flip": 0.0}
 
@@ -46,3 +48,9 @@ def test_white_has_its_share():
 def test_sided_pictures_are_not_mirrored(pixels, rows):
     named = [row | {"name": name} for row, name in zip(rows, ["left speech bubble", "tiger"], strict=False)]
     assert Pictures(pixels[:2], named).flips.tolist() == [False, True]
+
+
+def test_two_renderings_of_one_drawing_are_one_style(tmp_path, rows):
+    told = [rows[0] | {"style": style} for style in ("3d", "fluent", "flat", "noto")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, told)))
+    assert [row["style"] for row in read_rows(tmp_path, [], False)] == ["3d", "3d", "flat", "noto"]
