@@ -23,6 +23,7 @@ from app.api.comparison_answers import (
 from app.api.deps import Index, Limit, Lodestar, Service, pixel_steps
 from app.api.errors import Problem
 from app.api.events import RETRY_MS, event_data
+from app.api.filters import Filters, Sought
 from app.comparison.cells import Cell
 from app.comparison.cost import Estimate, estimate
 from app.comparison.spec import Comparison, ComparisonSpec, Place, cell_job, plan, started_from
@@ -122,15 +123,15 @@ async def estimate_comparison(spec: ComparisonSpec, lodestar: Lodestar) -> Estim
 async def list_comparisons(
     lodestar: Lodestar,
     request: Request,
+    filters: Filters,
     limit: Limit = 20,
     after: Annotated[str | None, Query(max_length=64, description="the last id of the page before")] = None,
-    search: Annotated[str, Query(max_length=200, description="in title, prompts, model and methods")] = "",
 ) -> ComparisonList:
     """Comparisons, newest first."""
     every = [
         one
         for one in await Comparisons(lodestar.storage).list()
-        if lodestar.sees(one) and _matches(one, search)
+        if lodestar.sees(one) and _matches(one, filters)
     ]
     ids = [one.id for one in every]
     if after is not None and after not in ids:
@@ -284,7 +285,8 @@ def _jobs(lodestar: Service, found: Comparison, places: Sequence[Place]) -> list
     )
 
 
-def _matches(one: Comparison, search: str) -> bool:
+def _matches(one: Comparison, filters: Sought) -> bool:
     methods = [arm.guidance.method for arm in one.arms]
-    text = " ".join([one.title, one.shared.model or "", *one.prompts, *methods]).casefold()
-    return all(word in text for word in search.casefold().split())
+    return filters.has(one.created_at_ms) and filters.reads(
+        one.title, one.shared.model, *one.prompts, *methods
+    )

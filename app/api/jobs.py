@@ -9,9 +9,20 @@ from pydantic import BaseModel
 
 from app.api.answers import JobAnswer, JobList, job_answer, job_url
 from app.api.catalogue import Listed
-from app.api.deps import IdempotencyKey, Job, JobId, Limit, Lodestar, PreferWait, Service, Wait, pixel_steps
+from app.api.deps import (
+    IdempotencyKey,
+    Job,
+    JobId,
+    Limit,
+    Lodestar,
+    PreferWait,
+    Service,
+    Wait,
+    pixel_steps,
+)
 from app.api.direct import Direct
 from app.api.errors import Problem, not_found
+from app.api.filters import Filters
 from app.api.submission import submit, until_ended
 from app.jobs import RUNNING, TERMINAL, JobRecord, JobSpec, JobStatus
 from app.upkeep import remove
@@ -72,6 +83,7 @@ async def put_job(
 async def list_jobs(
     lodestar: Lodestar,
     request: Request,
+    filters: Filters,
     status: Annotated[list[JobStatus] | None, Query()] = None,
     tag: Annotated[str | None, Query(max_length=64)] = None,
     limit: Limit = 20,
@@ -81,8 +93,15 @@ async def list_jobs(
     comparison_id: Annotated[
         str | None, Query(max_length=64, description="the cells of a comparison")
     ] = None,
+    of: Annotated[
+        Literal["all", "single"], Query(description="single: without the cells of comparisons")
+    ] = "all",
 ) -> JobList:
-    """Jobs by time of creation, newest first."""
+    """Jobs by time of creation, newest first.
+
+    With `search` or `of` no more than some thousand jobs are looked at for a page, which may then hold few or
+    none: ask after `last_id` while `has_more`.
+    """
     tags = {"tag": tag, "batch_id": batch_id and f"batch:{batch_id}"}
     tags["comparison_id"] = comparison_id and f"comparison:{comparison_id}"
     given = [name for name, value in tags.items() if value]
@@ -90,17 +109,25 @@ async def list_jobs(
         detail = f"give one of {', '.join(given)}"
         raise Problem(422, detail, errors=[{"pointer": f"/{given[1]}", "detail": detail}])
     tag = tags[given[0]] if given else None
+
+    def wanted(one: JobRecord) -> bool:
+        ran = one.resolved
+        return filters.reads(ran.prompt, ran.model, ran.guidance.method) and (
+            of == "all" or not any(tag.startswith("comparison:") for tag in one.tags)
+        )
+
     try:
         page = await lodestar.queue.list(
-            limit=limit, after=after, order=order, status=status, tag=tag, account=lodestar.account
-        )
+            limit=limit, after=after, order=order, status=status, tag=tag, account=lodestar.account,
+            created_ms=filters.created_ms, wanted=wanted if filters.words or of == "single" else None,
+        )  # fmt: skip
     except ValueError as error:
         raise Problem(422, str(error), errors=[{"pointer": "/after", "detail": str(error)}]) from None
     data = [job_answer(request, record) for record in page.records]
     return JobList(
         data=data,
         first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
+        last_id=page.last_id,
         has_more=page.has_more,
     )
 

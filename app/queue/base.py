@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -91,10 +91,11 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a list, in the asked order."""
+    """A page of a list, in the asked order. `last_id`: the last one looked at, where others go on."""
 
     records: list[JobRecord]
     has_more: bool
+    last_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,14 @@ class JobQueue(Protocol):
         status: Collection[JobStatus] | None = None,
         tag: str | None = None,
         account: str | None = None,
-    ) -> Page: ...
+        created_ms: tuple[int | None, int | None] = (None, None),
+        wanted: Callable[[JobRecord], bool] | None = None,
+    ) -> Page:
+        """Jobs by time of creation, within `created_ms` (from, before). ValueError: `after` is unknown.
+
+        With `wanted` not more than some thousand are looked at for a page, which may then hold few or none.
+        """
+        ...
 
     async def cancel(self, job_id: str) -> JobRecord | None:
         """Queued: canceled at once. Running: asked to stop; seen at the worker's next beat."""

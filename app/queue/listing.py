@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import merge
 from typing import Literal, cast
 
@@ -16,6 +16,9 @@ from app.queue.records import record
 PAGE = 500
 """Ids looked at in one go where a list has two filters."""
 
+MOST = 5_000
+"""Jobs looked at for one page where what is wanted has no index."""
+
 Order = Literal["asc", "desc"]
 
 
@@ -28,10 +31,13 @@ async def page(
     status: Collection[JobStatus] | None,
     tag: str | None,
     account: str | None,
+    created_ms: tuple[int | None, int | None],
+    matches: Callable[[JobRecord], bool] | None,
 ) -> Page:
     """Jobs by time of creation. Raises ValueError when `after` is unknown.
 
-    Each filter has an index of its own; with two, the narrower one is read on until the page is full.
+    Each filter has an index of its own; with two, the narrower one is read on until the page is full. Where
+    `matches` picks among them, it is read on for `MOST` jobs at most.
     """
     bound = None
     if after is not None:
@@ -44,21 +50,37 @@ async def page(
         indexes = [keys(Key.TAG, tag)]
     else:
         indexes = [keys(Key.STATUS, one) for one in set(JobStatus if status is None else status)]
-    filtered = sum(one is not None for one in (status, tag, account)) > 1
+    begin, end = (None if ms is None else ms * 1e3 for ms in created_ms)
+    if order == "desc":
+        bound = min((one for one in (bound, end) if one is not None), default=None)
+        last = "-inf" if begin is None else f"{begin:.0f}"
+    else:
+        bound = max((one for one in (bound, begin and begin - 1) if one is not None), default=None)
+        last = "+inf" if end is None else f"({end:.0f}"
+    filtered = sum(one is not None for one in (status, tag, account)) > 1 or matches is not None
 
     def wanted(one: JobRecord) -> bool:
-        return (status is None or one.status in status) and (tag is None or tag in one.tags)
+        return (
+            (status is None or one.status in status)
+            and (tag is None or tag in one.tags)
+            and (matches is None or matches(one))
+        )
 
     size = max(PAGE, limit + 1) if filtered else limit + 1
     found: list[JobRecord] = []
+    looked = 0
     while len(found) <= limit:
-        ids = await _ids(redis, indexes, bound, order, size)
+        ids = await _ids(redis, indexes, bound, last, order, size)
         there = await records(redis, keys, [job_id for job_id, _ in ids])
         found += [one for one in there if one and (not filtered or wanted(one))]
+        looked += len(ids)
         if len(ids) < size:
             break
+        if matches is not None and looked >= MOST and len(found) <= limit:
+            return Page(found, True, ids[-1][0])
         bound = ids[-1][1]
-    return Page(found[:limit], len(found) > limit)
+    shown = found[:limit]
+    return Page(shown, len(found) > limit, shown[-1].id if shown else None)
 
 
 async def _created(redis: Redis, keys: Keys, job_id: str, account: str | None) -> float | None:
@@ -73,12 +95,11 @@ async def _created(redis: Redis, keys: Keys, job_id: str, account: str | None) -
 
 
 async def _ids(
-    redis: Redis, indexes: Sequence[str], bound: float | None, order: Order, size: int
+    redis: Redis, indexes: Sequence[str], bound: float | None, last: str, order: Order, size: int
 ) -> list[tuple[str, float]]:
-    """The first `size` ids of these indexes together, beyond `bound`."""
+    """The first `size` ids of these indexes together, beyond `bound` and up to `last`."""
     desc = order == "desc"
     first = f"({bound:.0f}" if bound is not None else "+inf" if desc else "-inf"
-    last = "-inf" if desc else "+inf"
     async with redis.pipeline(transaction=False) as pipeline:
         for index in indexes:
             command = ("ZREVRANGEBYSCORE" if desc else "ZRANGEBYSCORE", index, first, last)

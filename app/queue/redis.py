@@ -11,7 +11,7 @@ import asyncio
 import builtins
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Literal, cast
 
 from redis.client import NEVER_DECODE
@@ -61,9 +61,13 @@ class RedisQueue(Intake, Leasing):
         status: Collection[JobStatus] | None = None,
         tag: str | None = None,
         account: str | None = None,
+        created_ms: tuple[int | None, int | None] = (None, None),
+        wanted: Callable[[JobRecord], bool] | None = None,
     ) -> Page:
         """Jobs by time of creation, newest first by default. Raises ValueError when `after` is unknown."""
-        return await page(self._redis, self._keys, limit, after, order, status, tag, account)
+        return await page(
+            self._redis, self._keys, limit, after, order, status, tag, account, created_ms, wanted
+        )
 
     async def cancel(self, job_id: str) -> JobRecord | None:
         """End a queued job; ask the worker of a running one to stop."""

@@ -1,5 +1,6 @@
 """Comparisons over HTTP, on a real queue. The worker here hands in pictures that are made already."""
 
+import asyncio
 import base64
 import csv
 import io
@@ -86,11 +87,16 @@ async def test_the_same_request_is_the_same_comparison(api: httpx.AsyncClient) -
     jobs = (await api.get("/v1/jobs", params={"tag": f"comparison:{made['id']}"})).json()["data"]
     assert len(jobs) == 4
     assert {job["resolved"]["seeds"][0] for job in jobs} == {1}
+    await asyncio.sleep(0.005)  # no two in a millisecond
     other = await create(api, seeds=[2])
     assert other["id"] != made["id"]
     listed = (await api.get("/v1/comparisons", params={"search": "APG high"})).json()
     assert {one["id"] for one in listed["data"]} == {made["id"], other["id"]}
     assert (await api.get("/v1/comparisons", params={"search": "panda"})).json()["data"] == []
+    (latest, first), at = (one["id"] for one in listed["data"]), listed["data"][0]["created_at"]
+    for filters, wanted in (({"created_from": at}, latest), ({"created_before": at}, first)):
+        told = (await api.get("/v1/comparisons", params={"search": "APG high", **filters})).json()
+        assert [one["id"] for one in told["data"]] == [wanted]
 
 
 async def test_what_cannot_run_is_refused_by_its_place_and_nothing_is_queued(api: httpx.AsyncClient) -> None:
@@ -405,7 +411,7 @@ async def test_an_estimate_tells_how_each_prompt_is_read(api: httpx.AsyncClient)
     long = "a red apple on a very long wooden table " * 5
     url, asked = "/v1/comparisons/estimate", ASKED | {"prompts": ["a red apple, 3d", long]}
     emoji = (await api.post(url, json=asked | {"model": "emoji"})).json()["prompts"]
-    assert [(one["tokens"], one["at_once"], one["pieces"]) for one in emoji] == [(5, 30, 1), (50, 30, 2)]
+    assert [(one["tokens"], one["at_once"], one["pieces"]) for one in emoji] == [(6, 30, 1), (70, 30, 3)]
     toy = (await api.post(url, json=asked | {"prompts": ["word " * 75 + "more"]})).json()["prompts"]
     assert toy == [{"tokens": 76, "at_once": 75, "pieces": 1, "cut": "more"}]
 

@@ -247,6 +247,28 @@ async def test_list_pages_through_all(api: httpx.AsyncClient) -> None:
     assert (await api.get("/v1/jobs", params={"after": ULID})).status_code == 422
 
 
+async def test_single_jobs_are_found_by_words_and_by_time(api: httpx.AsyncClient) -> None:
+    asked = {"model": "toy", "prompts": ["high"], "seeds": [1], "arms": [{"guidance": {"method": "cfg"}}]}
+    assert (await api.post("/v1/comparisons", json=asked)).status_code == 202
+    first = (await api.post("/v1/jobs", json=APPLE | {"prompt": "a dog"})).json()
+    await asyncio.sleep(0.005)  # no two in a millisecond
+    second = (await api.post("/v1/jobs", json=APPLE | {"prompt": "a cat"})).json()
+
+    async def found(**filters: str) -> list[str]:
+        listed = (await api.get("/v1/jobs", params=filters)).raise_for_status().json()["data"]
+        return [job["resolved"]["prompt"] for job in listed]
+
+    assert await found() == ["a cat", "a dog", "high"]
+    assert await found(of="single") == ["a cat", "a dog"]
+    assert await found(search="CFG emoji DOG") == ["a dog"]
+    assert await found(of="single", created_from=second["created_at"]) == ["a cat"]
+    assert await found(of="single", created_before=second["created_at"]) == ["a dog"]
+    assert first["created_at"] < second["created_at"]
+    for wrong in ("2026-01-31", "2026-01-31T12:00:00", "1700000000"):
+        answer = await api.get("/v1/jobs", params={"created_from": wrong})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/created_from")
+
+
 async def test_cancel_retry_delete(api: httpx.AsyncClient) -> None:
     url = (await api.post("/v1/jobs", json=APPLE)).json()["urls"]["self"]
     assert (await api.post(f"{url}/retry")).status_code == 409

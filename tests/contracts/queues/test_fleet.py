@@ -1,10 +1,12 @@
 """Lists, workers, blobs, counts."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from app.jobs import JobStatus
+from app.queue import listing
 from app.queue.base import JobQueue, WorkerCard
 from app.queue.refusals import IdempotencyConflict, QueueFull
 from tests.contracts.queues.asking import Open, claim_ids
@@ -31,8 +33,48 @@ async def test_lists_come_in_pages(queue: JobQueue) -> None:
     assert await ids(status=[JobStatus.STARTING, JobStatus.SUCCEEDED]) == (["j1", "j0"], False)
     assert await ids(status=[JobStatus.QUEUED], tag="even", limit=2) == (["j6", "j4"], True)
     assert await ids(status=[]) == ([], False)
+    assert await ids(wanted=lambda job: job.id in ("j1", "j5"), limit=1) == (["j5"], True)
+    assert await ids(wanted=lambda job: job.id in ("j1", "j5"), status=[JobStatus.QUEUED]) == (["j5"], False)
     with pytest.raises(ValueError, match="no job"):
         await queue.list(after="unknown")
+
+
+async def test_lists_are_of_a_time(queue: JobQueue) -> None:
+    made = list[int]()
+    for k in range(4):
+        await queue.enqueue(new_job(f"j{k}", tags=["t"]))
+        record = await queue.get(f"j{k}")
+        assert record is not None
+        made.append(record.created_at_ms)
+        await asyncio.sleep(0.005)  # no two in a millisecond
+    for order in ("desc", "asc"):
+
+        async def ids(begin: int | None, end: int | None, **filters: Any) -> list[str]:
+            page = await queue.list(created_ms=(begin, end), order=order, **filters)  # noqa: B023
+            return sorted(job.id for job in page.records)
+
+        assert await ids(made[1], made[3]) == ["j1", "j2"]
+        assert await ids(made[2], None) == ["j2", "j3"]
+        assert await ids(None, made[1], tag="t") == ["j0"]
+        assert await ids(made[1], None, after="j2") == (["j1"] if order == "desc" else ["j3"])
+        assert await ids(None, made[2], after="j3") == (["j0", "j1"] if order == "desc" else [])
+
+
+async def test_what_has_no_index_is_looked_for_in_some_thousand_jobs_at_once(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PAGE", 2)
+    monkeypatch.setattr(listing, "MOST", 4)
+    for k in range(9):
+        await queue.enqueue(new_job(f"j{k}"))
+    pages, after = list[list[str]](), None
+    while True:
+        page = await queue.list(limit=1, after=after, wanted=lambda job: job.id == "j1")
+        pages.append([job.id for job in page.records])
+        if not page.has_more:
+            break
+        after = page.last_id
+    assert pages == [[], ["j1"], []]
 
 
 async def test_blobs_are_bytes_that_pass(queue: JobQueue) -> None:
