@@ -1,0 +1,73 @@
+"""Every screen as assistive technology is told of it, against goldens that a person can review.
+
+What differs from run to run is masked: ids, times, measured numbers, the machine. After a change that is
+meant, `UPDATE_GOLDENS=1` writes them anew, and the diff tells what it did to each screen.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e.browsing import MARKS, browsing, compared, settled
+from tests.e2e.serving import Serving, serving
+
+pytestmark = MARKS
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "aria"
+SCREENS = {
+    "frame": ("/library?search=nothing", "header.top"),
+    "overview": ("/compare/{id}", "main"),
+    "inspect": ("/compare/{id}?view=pair&mode=side", "main"),
+    "metrics": ("/compare/{id}?view=metrics", "main"),
+    "trajectory": ("/compare/{id}?view=steps", "main"),
+    "match": ("/compare/{id}?view=match", "main"),
+    "spec": ("/compare/{id}?view=spec", "main"),
+}
+"""Name of a golden -> address, and the part of the screen."""
+MACHINE = "[aria-label='What ran'] td"
+MASKS = {
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}": "ID",
+    r"127\.0\.0\.1:\d+": "HOST",
+    r"[+−-]?\d+\.\d+(?:e[+-]?\d+)?": "N",
+}
+"""Pattern -> what stands for it."""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A service on which no other test leaves anything to be seen."""
+    with serving(tmp_path_factory.mktemp("alone") / "data") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def made(alone: Serving) -> str:
+    return compared(alone.url(), preview_every=1, title="For the record")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(alone: Serving, browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
+    async with browsing(browser, alone.url(), complaints) as context:
+        yield await context.new_page()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("name", SCREENS)
+async def test_a_screen_reads_as_it_did(page: Page, made: str, name: str) -> None:
+    path, part = SCREENS[name]
+    await page.goto(path.format(id=made))
+    await expect(page.locator("main h1")).not_to_contain_text("Loading")
+    await settled(page)
+    await page.locator(MACHINE).evaluate_all("cells => cells.forEach((one) => (one.textContent = 'N'))")
+    told = await page.locator(part).aria_snapshot()
+    for pattern, mask in MASKS.items():
+        told = re.sub(pattern, mask, told)
+    golden = GOLDEN / f"{name}.yml"
+    if os.environ.get("UPDATE_GOLDENS"):
+        golden.write_text(told + "\n")
+    assert told + "\n" == golden.read_text()
