@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from math import ceil
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -40,13 +41,17 @@ class VoteSpec(Asked):
 
 
 class BallotAnswer(BaseModel):
-    """A pair to look at; `ticket` is None when this voter has seen all that can be shown now."""
+    """A pair to look at; `ticket` is None when this voter has seen all that can be shown now.
+
+    A vote is taken `look_s` seconds after both pictures are there; skipping always is.
+    """
 
     object: Literal["ballot"] = "ballot"
     ticket: str | None
     question: str
     prompt: str
     images: list[str]
+    look_s: float
     voted: int
     planned: int
 
@@ -92,6 +97,7 @@ async def create_ballot(voter: Voter, lodestar: Lodestar, request: Request, foun
         question=found.question,
         prompt=found.prompts[shown.prompt] if shown else "",
         images=[f"{url}/{shown.ticket}/{side}.png" for side in (1, 2)] if shown else [],
+        look_s=found.look_s,
         voted=sum(vote.ballot.voter == voter.voter and vote.choice != "skip" for vote in votes),
         planned=found.votes_planned,
     )
@@ -116,6 +122,15 @@ async def get_ballot_image(lodestar: Lodestar, found: Found, shown: Shown, side:
 @router.post("/{id}/ballots/{ticket}/vote")
 async def cast_vote(spec: VoteSpec, lodestar: Lodestar, found: Found, shown: Shown) -> VoteAnswer:
     """Vote on a ballot. Voting again replaces the vote, unless its arms were revealed."""
+    now_ms = round(time.time() * 1e3)
+    if spec.choice != "skip" and now_ms < shown.issued_at_ms + found.look_s * 1e3:
+        left_s = ceil(found.look_s - (now_ms - shown.issued_at_ms) / 1e3)
+        raise Problem(
+            409,
+            f"this comparison's pairs are looked at for {found.look_s:g} s; vote in {left_s} s",
+            code="looked_too_briefly",
+            headers={"Retry-After": str(left_s)},
+        )
     store = Comparisons(lodestar.storage)
     before = await store.vote(found, shown.ticket)
     if before is not None and before.revealed and before.choice != spec.choice:
@@ -126,7 +141,7 @@ async def cast_vote(spec: VoteSpec, lodestar: Lodestar, found: Found, shown: Sho
         choice=spec.choice,
         question=found.question,
         revealed=spec.reveal or (before is not None and before.revealed),
-        voted_at_ms=round(time.time() * 1e3),
+        voted_at_ms=now_ms,
     )
     await store.save_vote(found, vote)
     return VoteAnswer(

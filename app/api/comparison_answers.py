@@ -71,6 +71,7 @@ class ComparisonSummary(BaseModel):
     arms: list[Arm]
     question: str
     votes_planned: int
+    look_s: float
     thumbnails: list[str]
     urls: ComparisonUrls
 
@@ -124,6 +125,7 @@ def summary(request: Request, found: Comparison, cells: Sequence[Cell]) -> Compa
         arms=found.arms,
         question=found.question,
         votes_planned=found.votes_planned,
+        look_s=found.look_s,
         thumbnails=first,
         urls=ComparisonUrls(
             self=url,

@@ -47,6 +47,7 @@ class Wording(Asked):
     title: str | None = Field(None, min_length=1, max_length=200)
     question: str | None = Field(None, min_length=1, max_length=200)
     votes_planned: int | None = Field(None, ge=1, le=10_000)
+    look_s: float | None = Field(None, ge=0, le=60)
 
 
 class Deleted(BaseModel):
@@ -157,11 +158,11 @@ async def get_comparison(lodestar: Lodestar, request: Request, found: Found) -> 
 async def change_comparison(
     wording: Wording, lodestar: Lodestar, request: Request, found: Found
 ) -> ComparisonSummary:
-    """Change title, question or the planned number of votes; the last two only before the first vote."""
+    """Change the title or, before the first vote, how votes are cast: question, planned number, `look_s`."""
     store = Comparisons(lodestar.storage)
     changes = wording.model_dump(exclude_none=True)
     if set(changes) - {"title"} and await store.votes(found):
-        detail = "votes were cast already: the question and the planned number of votes stay as they are"
+        detail = "votes were cast already: question, planned number of votes and look_s stay as they are"
         raise Problem(409, detail, code="voting_has_begun")
     found = found.model_copy(update=changes)
     await store.save(found)

@@ -58,7 +58,7 @@ async def export_comparison(
                 told = export.everything(found, cells, votes, traces, seen)
                 return json.dumps(told, indent=1, ensure_ascii=False)
             case "csv" if of == "votes":
-                return export.as_csv(export.vote_rows(found, votes))
+                return export.as_csv(export.vote_rows(found, votes), export.VOTE_COLUMNS)
             case "csv" if of == "traces":
                 return export.as_csv(export.trace_rows(found, cells, traces))
             case "csv":

@@ -56,6 +56,9 @@ def trace_rows(found: Comparison, cells: Sequence[Cell], traces: Traces) -> Iter
             yield {**_where(found, cell), **{name: row.get(name) for name in names}}
 
 
+VOTE_COLUMNS = ("prompt", "seed", "left", "right", "choice", "question", "voter", "repeat", "voted_at_ms")
+
+
 def vote_rows(found: Comparison, votes: Sequence[Vote]) -> Iterator[Row]:
     """One row per vote. Voters are numbered, their ids stay here."""
     voters = {name: n for n, name in enumerate(dict.fromkeys(vote.ballot.voter for vote in votes), 1)}
@@ -73,14 +76,18 @@ def vote_rows(found: Comparison, votes: Sequence[Vote]) -> Iterator[Row]:
         }
 
 
-def as_csv(rows: Iterable[Row]) -> str:
-    """RFC 4180. A text that a spreadsheet would take for a formula gets a quote in front."""
-    out, writer = io.StringIO(), None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(out, list(row))
-            writer.writeheader()
-        writer.writerow({name: _plain(value) for name, value in row.items()})
+def as_csv(rows: Iterable[Row], columns: Sequence[str] = ()) -> str:
+    """RFC 4180. A text that a spreadsheet would take for a formula gets a quote in front.
+
+    `columns`: for where there may be no row to name them.
+    """
+    rows = list(rows)
+    names = list(columns or (rows[0] if rows else ()))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names)
+    if names:
+        writer.writeheader()
+    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
 
 
@@ -151,7 +158,7 @@ def archive(
         file.writestr("comparison.json", json.dumps(told, indent=1, ensure_ascii=False))
         file.writestr("cells.csv", as_csv(cell_rows(found, cells)))
         file.writestr("traces.csv", as_csv(trace_rows(found, cells, traces)))
-        file.writestr("votes.csv", as_csv(vote_rows(found, votes)))
+        file.writestr("votes.csv", as_csv(vote_rows(found, votes), VOTE_COLUMNS))
         file.writestr("report.html", report(found, cells, votes, pictures, seen))
         file.writestr("contact-sheet.png", contact_sheet(found, cells, pictures), zipfile.ZIP_STORED)
     return out.getvalue()

@@ -71,6 +71,7 @@ class ComparisonSpec(Asked):
     priority: Priority = "interactive"
     question: str = Field(QUESTION, min_length=1, max_length=200, description="what voters are asked")
     votes_planned: int = Field(30, ge=1, le=10_000, description="fixed before the first vote")
+    look_s: float = Field(0, ge=0, le=60, description="voters look at a pair so long before they may vote")
 
 
 class Arm(Wire):
@@ -92,6 +93,7 @@ class Comparison(Wire):
     title: str
     question: str
     votes_planned: int
+    look_s: float = 0
     prompts: list[str]
     seeds: list[Seed]
     arms: list[Arm]
@@ -168,6 +170,7 @@ def plan(
         title=spec.title or " vs ".join(labels),
         question=spec.question,
         votes_planned=spec.votes_planned,
+        look_s=spec.look_s,
         prompts=spec.prompts,
         seeds=spec.seeds,
         arms=[

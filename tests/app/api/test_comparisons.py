@@ -267,6 +267,40 @@ async def test_voting_is_blind_until_the_vote_is_cast(api: httpx.AsyncClient, wo
     assert "somebody-1" not in (await api.get(f"{url}/export.json")).text
 
 
+async def test_a_pair_is_looked_at_before_it_is_voted_on(api: httpx.AsyncClient, worker: Worker) -> None:
+    made = await create(api, look_s=0.4)
+    url = f"/v1/comparisons/{made['id']}"
+    assert made["look_s"] == 0.4
+    await worker.work()
+    ballot = (await api.post(f"{url}/ballots", json={"voter": "somebody-1"})).json()
+    assert ballot["look_s"] == 0.4
+    vote = f"{url}/ballots/{ballot['ticket']}/vote"
+    early = await api.post(vote, json={"choice": "left"})
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "looked_too_briefly")
+    assert early.headers["retry-after"] == "1"
+    assert (await api.post(vote, json={"choice": "skip"})).status_code == 200
+    assert (await api.patch(url, json={"look_s": 0})).status_code == 409  # a skip is a vote that was cast
+    await asyncio.sleep(0.4)
+    assert (await api.post(vote, json={"choice": "left"})).status_code == 200
+    assert (await api.get(f"{url}/results")).json()["votes"]["n"] == 1
+
+
+async def test_the_table_of_votes_has_its_head_before_the_first(
+    api: httpx.AsyncClient, worker: Worker
+) -> None:
+    made = await create(api)
+    url = f"/v1/comparisons/{made['id']}"
+    await worker.work()
+    assert (await api.patch(url, json={"look_s": 2.5})).json()["look_s"] == 2.5
+    empty = (await api.get(f"{url}/export.csv", params={"of": "votes"})).text
+    await api.patch(url, json={"look_s": 0})
+    ballot = (await api.post(f"{url}/ballots", json={"voter": "somebody-1"})).json()
+    await api.post(f"{url}/ballots/{ballot['ticket']}/vote", json={"choice": "left"})
+    lines = (await api.get(f"{url}/export.csv", params={"of": "votes"})).text.splitlines()
+    assert empty.splitlines() == lines[:1]
+    assert len(lines) == 2
+
+
 async def test_a_vote_may_be_changed_until_its_arms_are_told(api: httpx.AsyncClient, worker: Worker) -> None:
     made = await create(api, prompts=["high"])
     url = f"/v1/comparisons/{made['id']}"

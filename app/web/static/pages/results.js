@@ -4,7 +4,7 @@ import { Fragment, html, signal, useEffect } from "../vendor/ui.js";
 import { call, comparison, get } from "../lib/api.js";
 import { put, query, root } from "../lib/route.js";
 import { count, percent, say } from "../lib/say.js";
-import { DotPlot } from "../widgets/chart.js";
+import { DotPlot, LinePlot } from "../widgets/chart.js";
 import { Field, Select } from "../widgets/field.js";
 import { Swatch } from "../widgets/swatch.js";
 
@@ -40,7 +40,7 @@ export default function Results({ id }) {
       <section class="card tight"><h2>Pair by pair</h2><div class="scroll" tabindex="0" role="region" aria-label="Pair by pair"><table class="data"><thead><tr>${["Pair", "Votes", "First wins", "Second wins", "As good", "Both bad", "Model: first beats second"].map((text) => html`<th scope="col">${text}</th>`)}</tr></thead>
           <tbody>${votes.pairs.map((pair) => html`<tr><th scope="row">${found.arms[pair.a].label} : ${found.arms[pair.b].label}</th><td>${pair.beats.n}</td><td>${pair.wins_a}</td><td>${pair.wins_b}</td><td>${pair.ties}</td><td>${pair.both_bad}</td><td>${interval(pair.beats)}</td></tr>`)}</tbody></table></div>
         <p class="quiet">Bradley-Terry with half a win each way as prior; intervals allow for votes that share a prompt or a voter. Whoever stops when it looks clear errs more often than 1 in 20: ${votes.planned} votes were planned.</p></section>
-      <${Believed} ...${{ votes, found, cost }} /><//>`}
+      <div class="plots two"><${Course} times=${votes.voted_at_ms} /><${Believed} ...${{ votes, found, cost }} /></div><//>`}
     ${votes.n === 0 && !search && html`<${Begin} found=${found} />`}
   </div>`;
 }
@@ -51,17 +51,30 @@ function Begin({ found }) {
     event.preventDefault();
     const told = new FormData(event.target);
     try {
-      await call(comparison(found.id), { method: "PATCH", body: { question: told.get("question").trim(), votes_planned: Number(told.get("planned")) } });
+      await call(comparison(found.id), { method: "PATCH", body: { question: told.get("question").trim(), votes_planned: Number(told.get("planned")), look_s: Number(told.get("look")) } });
       say("Saved. From the first vote on, it stays so.");
     } catch (error) {
       say(error.message);
     }
   };
   return html`<form class="card tight" onSubmit=${save}><h2>Before the first vote</h2>
-    <p class="quiet">Say what is asked and how many votes there shall be; with the first vote both are fixed.</p>
+    <p class="quiet">Say what is asked, how many votes there shall be, and how long a pair is looked at; with the first vote all of it is fixed.</p>
     <${Field} label="Question to voters">${(attributes) => html`<input ...${attributes} name="question" maxlength="200" required value=${found.question} />`}<//>
     <${Field} label="Votes planned">${(attributes) => html`<input ...${attributes} name="planned" type="number" min="1" max="10000" required value=${found.votes_planned} />`}<//>
+    <${Field} label="Seconds to look at a pair before voting" hint="0: none. Skipping a pair is always possible.">${(attributes) => html`<input ...${attributes} name="look" type="number" min="0" max="60" step="any" required value=${found.look_s} />`}<//>
     <div class="bar"><button>Save</button><a class="button primary push" href="${root}/compare/${found.id}/vote">Cast the first vote</a></div></form>`;
+}
+
+const UNITS = [["days", 864e5], ["hours", 36e5], ["minutes", 6e4], ["seconds", 1e3]];
+
+/** How the votes came in: who stops as soon as it looks clear, or votes in haste, shows here. */
+function Course({ times }) {
+  const sorted = [...times].sort((a, b) => a - b);
+  const span = sorted.at(-1) - sorted[0];
+  const [unit, ms] = UNITS.find(([, size]) => span >= 2 * size) ?? UNITS.at(-1);
+  const points = sorted.map((time, index) => [(time - sorted[0]) / ms, index + 1]);
+  return html`<${LinePlot} title="Votes over time" about="the first at ${new Date(sorted[0]).toLocaleString()}, the last at ${new Date(sorted.at(-1)).toLocaleString()}"
+    xTitle="${unit} since the first vote" most=${0} lines=${[{ arm: 7, name: "votes so far", points }]} />`;
 }
 
 /** Whether sides, repetition and scores speak for the votes. */

@@ -14,6 +14,8 @@ const before = signal(null);
 const problem = signal(null);
 const reveal = signal(false);
 const told = signal(null);
+const looking = signal(false); // a vote would come too soon
+let timer;
 
 /** A random name kept in this browser: it tells voters apart, it proves nothing. */
 function voter() {
@@ -31,6 +33,9 @@ async function show(next) {
   await Promise.all(pictures.map((picture) => picture.decode()));
   const [{ naturalWidth: width, naturalHeight: height } = {}] = pictures;
   ballot.value = { ...next, width, height, sharp: width <= 256 };
+  clearTimeout(timer);
+  looking.value = next.look_s > 0 && Boolean(next.ticket);
+  if (looking.value) timer = setTimeout(() => { looking.value = false; announce("You can vote now."); }, next.look_s * 1000);
 }
 
 const fail = (error) => (problem.value = error);
@@ -44,16 +49,18 @@ export default function Vote({ id }) {
     ballot.value = before.value = problem.value = told.value = null;
     look({ z: 1 });
     ask(id);
+    return () => clearTimeout(timer);
   }, [id]);
   const vote = async (choice) => {
     if (busy || !now?.ticket) return;
+    if (looking.value && choice !== "skip") return announce(`Look at both pictures for ${now.look_s} s first.`);
     wait(true);
     try {
       const answer = await post(`${comparison(id)}/ballots/${now.ticket}/vote`, { choice, reveal: reveal.value && choice !== "skip" });
       told.value = answer.left ? `Left was ${answer.left}, right was ${answer.right}.` : null;
       before.value = answer.left ? null : now;
       await ask(id);
-      announce(told.value ?? "Counted. The next pair is there.");
+      announce(`${told.value ?? "Counted. The next pair is there."}${looking.value ? ` You can vote in ${ballot.value.look_s} s.` : ""}`);
     } catch (error) {
       say(error.message);
     }
@@ -61,6 +68,8 @@ export default function Vote({ id }) {
   };
   const undo = () => {
     if (!before.value) return;
+    clearTimeout(timer);
+    looking.value = false;
     ballot.value = before.value;
     before.value = null;
     announce("The pair before is back; vote on it again.");
@@ -81,7 +90,8 @@ export default function Vote({ id }) {
     ${now?.ticket && html`<${Fragment}>
       <div class="bar ballot-head"><p dir="auto">Prompt: <b>${now.prompt || "(empty)"}</b></p><span class="push"><${ZoomBar} /></span></div>
       <div class="ballot">${now.images.map((url, index) => html`<${View} key=${url} width=${now.width} height=${now.height}><img src=${local(url)} alt="Image ${index + 1}" class=${now.sharp ? "sharp" : ""} draggable=${false} /><//>`)}</div>
-      <div class="choices" role="group" aria-label="Your vote">${CHOICES.map(([choice, text, key]) => html`<button type="button" aria-disabled=${busy} onClick=${() => vote(choice)}>${text} <kbd>${key}</kbd></button>`)}</div>
+      <div class="choices ${looking.value ? "waiting" : ""}" role="group" aria-label="Your vote">${CHOICES.map(([choice, text, key]) => html`<button type="button" aria-disabled=${busy || looking.value} aria-describedby=${now.look_s ? "look" : null} onClick=${() => vote(choice)}>${text} <kbd>${key}</kbd></button>`)}</div>
+      ${now.look_s > 0 && html`<p id="look" class="quiet">${looking.value ? `Look at both pictures for ${now.look_s} s; then vote.` : "You can vote now."}</p>`}
       <div class="bar"><button type="button" class="plain" aria-disabled=${busy} onClick=${() => vote("skip")}>Skip <kbd>S</kbd></button>
         <button type="button" class="plain" disabled=${!before.value} onClick=${undo}>Undo <kbd>U</kbd></button>
         <label class="check"><input type="checkbox" checked=${reveal.value} onChange=${(event) => (reveal.value = event.target.checked)} />Tell me after each vote which was which (it can then not be changed)</label>
