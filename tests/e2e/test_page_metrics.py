@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from app.comparison.distribution import distribution
 from tests.app.comparison.test_distribution import asked, scored
 from tests.e2e.access import examine
-from tests.e2e.browsing import ARMS, MARKS, compared, stamp, told, voted
+from tests.e2e.browsing import ARMS, MARKS, compared, done, stamp, told, voted
 from tests.e2e.serving import Serving
 
 pytestmark = MARKS
@@ -91,6 +91,31 @@ async def test_sets_are_told_in_numbers_or_in_words(page: Page, service: Serving
     await expect(table.get_by_role("row", name="KID to CFG")).to_contain_text("[")
     await expect(table.get_by_role("row", name="FD to CFG")).to_contain_text("too few: 50 of 60 pairs")
     await expect(sets).to_contain_text("smaller is not better")
+
+
+async def test_what_measures_the_pictures_is_chosen_and_a_fork_keeps_it(page: Page, service: Serving) -> None:
+    await page.goto(f"/compare/{compared(service.url(), prompts=[stamp()])}?view=metrics")
+    sets = page.get_by_role("region", name="The pictures as sets")
+    await sets.get_by_role("link", name="Fork with it").first.click()
+    basic, clip = (
+        page.get_by_role("checkbox", name=name) for name in ("Basic statistics", "Fit to the prompt")
+    )
+    await expect(clip).to_be_checked()
+    await expect(clip).to_have_accessible_description(re.compile("How well picture and prompt fit"))
+    await expect(basic).to_be_checked()
+    await basic.uncheck()
+    await page.get_by_role("button", name="Run 3 pictures").click()
+    await done(page)
+    await page.get_by_role("link", name="Metrics").click()
+    await expect(sets).to_contain_text("the model's folder has no scorer")
+    await expect(sets.get_by_role("link", name="Fork with it")).to_have_count(1)  # that of LPIPS
+    await page.get_by_role("link", name="Fork", exact=True).click()
+    await expect(clip).to_be_checked()
+    await expect(basic).not_to_be_checked()
+    await clip.uncheck()
+    await basic.check()
+    await expect(page).not_to_have_url(re.compile("clip"))
+    assert await examine(page) == []
 
 
 async def test_at_the_matched_scale_it_is_said_what_else_differs(page: Page, service: Serving) -> None:

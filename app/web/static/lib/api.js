@@ -49,6 +49,7 @@ export function loadCatalogue() {
         methods: Object.fromEntries(guidance.data.map((method) => [method.id, method])),
         samplers: samplers.data,
         models: models.data,
+        metrics: metrics.data,
         scores: Object.fromEntries(metrics.data.flatMap((metric) => metric.scores).map((score) => [score.name, score])),
       };
       return catalogue.value;

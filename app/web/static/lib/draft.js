@@ -2,8 +2,10 @@
 
 import { given } from "./schema.js";
 
-export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height", "init_image", "mask", "strength", "embedded_scale"];
+export const FIELDS = ["model", "negative_prompt", "sampler", "steps", "width", "height", "init_image", "mask", "strength", "embedded_scale", "metrics"];
 const NUMBERS = new Set(["steps", "width", "height", "strength", "embedded_scale"]);
+/** What measures the pictures of a request that says nothing of it. */
+export const USUAL_METRICS = ["basic"];
 const CODE = { data: "https://example.org/lodestar", ecc: "M" };
 const NOT_OF_CODES = ["width", "height", "init_image", "mask", "strength"];
 const OF_PICTURES = ["mask", "strength"];
@@ -107,6 +109,7 @@ export function requestOf(found) {
   const began = `lodestar:jobs/${found.cells[0].job}`;
   if (found.init_image) Object.assign(spec, { init_image: `${began}/init_image`, ...(found.edit ? { edit: found.edit } : { strength: found.strength }) });
   if (found.mask) spec.mask = `${began}/mask`;
+  if (found.metrics.join() !== USUAL_METRICS.join()) spec.metrics = found.metrics;
   if (found.embedded_scale !== null) spec.embedded_scale = found.embedded_scale;
   const [steps, sampler] = [shared("steps"), shared("sampler")];
   if (steps) spec.steps = steps;

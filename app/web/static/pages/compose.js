@@ -9,6 +9,7 @@ import { announce, bytes, copy, count, duration, say } from "../lib/say.js";
 import { ArmForm, letter } from "../widgets/arm-form.js";
 import { Field, Select } from "../widgets/field.js";
 import { QrForm } from "../widgets/qr-form.js";
+import { ScoreForm } from "../widgets/score-form.js";
 import { StartForm } from "../widgets/start-form.js";
 import { useKeys } from "../lib/keys.js";
 
@@ -173,6 +174,7 @@ function Form() {
         ${needs.has("classes") && html`<${Field} label="Classes to choose among, separated by commas" at="/classes" errors=${all}>${(attributes) => html`<input ...${attributes} value=${now.classes} placeholder="a green apple, a pear" onInput=${(event) => change({ classes: event.target.value })} />`}<//>`}
         ${model.extras.includes("embedded") && field("embedded_scale", "Scale built into the model", { type: "number", min: 0, step: "any", placeholder: model.embedded_scale })}
         ${needs.has("qr") ? html`<${QrForm} qr=${now.qr} set=${(qr) => change({ qr })} model=${model} errors=${all} />` : html`<${StartForm} now=${now} change=${change} errors=${all} />`}
+        <${ScoreForm} now=${now} change=${change} errors=${all} />
         <div><label for="open">Open a picture made here, or a request as JSON: it comes back into the form</label>
           <input id="open" type="file" accept="image/png,application/json" onChange=${(event) => open(event.target.files[0])} /></div>
       </section>

@@ -1,16 +1,19 @@
 // The arms' pictures as sets: how varied each is, how far from the baseline's; in words where they are too few.
 
 import { html } from "../vendor/ui.js";
-import { useTold } from "../lib/told.js";
+import { requestOf } from "../lib/draft.js";
+import { root } from "../lib/route.js";
 import { count, short } from "../lib/say.js";
+import { useTold } from "../lib/told.js";
 
 export function Sets({ live }) {
-  const { id } = live.found.value;
+  const { id, metrics } = live.found.value;
   const made = live.open.value ? 0 : live.counts.value.succeeded ?? 0;
   const { told, problem } = useTold(id, "distribution", made);
   const arms = live.found.value.arms.map((arm) => arm.label);
+  const measured = (name) => !metrics.includes(name) && html` <a href="${root}/?spec=${encodeURIComponent(JSON.stringify({ ...requestOf(live.found.value), metrics: [...metrics, name] }))}">Fork with it</a>`;
   return html`<section class="card tight" aria-labelledby="sets"><h2 id="sets">The pictures as sets</h2>
-    ${told ? told.spaces.map((space) => (space.unavailable ? html`<p class="quiet">${space.title}: ${space.unavailable}.</p>` : html`<${Space} key=${space.name} space=${space} arms=${arms} />`))
+    ${told ? told.spaces.map((space) => (space.unavailable ? html`<p class="quiet">${space.title}: ${space.unavailable}.${measured(space.name)}</p>` : html`<${Space} key=${space.name} space=${space} arms=${arms} />`))
     : html`<p class="quiet">${problem ? problem.message : made ? "Comparing the sets…" : "They are compared when no picture is being made."}</p>`}
   </section>`;
 }
