@@ -89,14 +89,14 @@ def canceled(url: str, comparison: str) -> None:
     httpx.post(f"{url}/v1/comparisons/{comparison}/cancel", **PLAIN).raise_for_status()
 
 
-def voted(url: str, comparison: str, votes: int, voter: str) -> None:
-    """Have a voter prefer the left picture so often."""
+def voted(url: str, comparison: str, votes: int, voter: str, choice: str = "left") -> None:
+    """Have a voter say this so often, by default that the left picture is better."""
     with httpx.Client(base_url=f"{url}/v1/comparisons/{comparison}", **PLAIN) as http:
         for _ in range(votes):
             ticket = http.post("/ballots", json={"voter": voter}).json()["ticket"]
             if ticket is None:
                 return
-            http.post(f"/ballots/{ticket}/vote", json={"choice": "left"}).raise_for_status()
+            http.post(f"/ballots/{ticket}/vote", json={"choice": choice}).raise_for_status()
 
 
 async def settled(page: Page) -> None:
