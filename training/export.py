@@ -16,10 +16,15 @@ from transformers import CLIPTokenizer
 from training import settings, text, unet
 
 
-def load(runs: Path, config: dict, name: str = "unet.pt") -> tuple[unet.Denoiser, CLIPTokenizer]:
-    """The averaged weights of a checkpoint; random ones where there is none yet."""
+def load(
+    runs: Path, config: dict, name: str = "unet.pt", start: Path | None = None
+) -> tuple[unet.Denoiser, CLIPTokenizer]:
+    """The averaged weights of a checkpoint; random ones where there is none yet.
+
+    The tokenizer is that of `start`, where training began from there.
+    """
     own, size = config["unet"], config["data"]["size"] // 8
-    tokenizer = CLIPTokenizer.from_pretrained(runs / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained((start or runs) / "tokenizer")
     model = unet.Denoiser(
         unet.build(own, config["vae"]["latent_channels"], size, config["text"]["width"]),
         text.build(config["text"], tokenizer),
@@ -51,7 +56,7 @@ def renewed(start: Path, runs: Path, config: dict) -> StableDiffusionPipeline:
     if (runs / "vae.pt").exists():
         pipe.vae = unet.load_vae(runs, "cpu")
     if (runs / "unet.pt").exists():
-        model, _ = load(runs, config)
+        model, _ = load(runs, config, start=start)
         pipe.unet, pipe.text_encoder = model.unet, model.encoder
     return pipe
 
@@ -67,7 +72,7 @@ def main() -> None:
     pipe.save_pretrained(part, safe_serialization=True)
     forget(part / "vae/config.json", "block_out_channels")
     if (args.runs / "weak.pt").exists():
-        weak: UNet2DConditionModel = load(args.runs, config, "weak.pt")[0].unet
+        weak: UNet2DConditionModel = load(args.runs, config, "weak.pt", args.start)[0].unet
         weak.half().save_pretrained(part / "unet_weak", safe_serialization=True)
     for name in ("scorer", "classifier", "controlnet_qr", "unet_weak"):
         found = next((one for one in (part, args.runs, *begun) if (one / name).is_dir()), part)
