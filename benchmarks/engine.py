@@ -5,11 +5,10 @@
 
 Three mixes: `identical` keys (the best case of static batches), `mixed` steps and samplers, and mixed
 guidance besides (`guided`, where the pipeline, which has CFG only, cannot follow, and the engine with one
-request at a time is the baseline). The pipeline runs twice: as diffusers loads it, and on the worker's own
-kernels (the same network laid out channels_last), so that what sharing forwards gains is told apart from what
-the layout gains. Latents are compared before anything is timed; text is encoded beforehand and latents are
-not decoded. Goals, for `mixed` at 8 x 8 latents on one thread: at least 2.5 times the pipeline one by one and
-1.4 times static batches; at 32 x 32, where one request fills a core, at least 1.0 times.
+request at a time is the baseline). Latents are compared before anything is timed; text is encoded beforehand
+and latents are not decoded. Goals, for `mixed` at 8 x 8 latents on one thread: at least 2.5 times the
+pipeline one by one and 1.4 times static batches; at 32 x 32, where one request fills a core, at least 1.0
+times.
 """
 
 from __future__ import annotations
@@ -76,7 +75,6 @@ class Bench:
 
     def __init__(self, pipeline: Any, model: StableDiffusion, size_px: int) -> None:
         self.pipeline, self.model, self.size_px = pipeline, model, size_px
-        self.stock, self.own = pipeline.unet, model._networks["main"]
         self.shape = model.latent_shape(size_px, size_px)
         self.cond = {prompt: Conditions(*model.encode([prompt, ""]).conds) for prompt in PROMPTS}
         config = dict(pipeline.scheduler.config)
@@ -99,13 +97,11 @@ class Bench:
             output_type="latent",
         ).images
 
-    def one_by_one(self, requests: Sequence[Request], unet: Any) -> list[Tensor]:
-        self.pipeline.unet = unet
+    def one_by_one(self, requests: Sequence[Request]) -> list[Tensor]:
         return [self.with_pipeline([request]) for request in requests]
 
-    def static(self, requests: Sequence[Request], unet: Any) -> list[Tensor]:
+    def static(self, requests: Sequence[Request]) -> list[Tensor]:
         """As a batching server would: the requests of one key together, at most `STATIC_MAX`."""
-        self.pipeline.unet = unet
         keys: dict[Any, list[int]] = {}
         for i, request in enumerate(requests):
             keys.setdefault((request.sampler, request.steps, request.guidance), []).append(i)
@@ -139,10 +135,8 @@ class Bench:
         """The baseline first."""
         plain = all(request.guidance == CFG(scale=4.0) for request in requests)
         pipelines: dict[str, Callable[[], list[Tensor]]] = {
-            ONE_BY_ONE: lambda: self.one_by_one(requests, self.stock),
-            STATIC: lambda: self.static(requests, self.stock),
-            f"{ONE_BY_ONE}, our kernels": lambda: self.one_by_one(requests, self.own),
-            f"{STATIC}, our kernels": lambda: self.static(requests, self.own),
+            ONE_BY_ONE: lambda: self.one_by_one(requests),
+            STATIC: lambda: self.static(requests),
         }
         alone: dict[str, Callable[[], list[Tensor]]] = {
             "engine, one at a time": lambda: [self.engine([one], 16)[0] for one in requests]

@@ -31,7 +31,7 @@ def load(source: str) -> tuple[Any, StableDiffusion]:
     pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     adapter = RandomText if source == SMALL else StableDiffusion
     stock = pipeline.unet
-    pipeline.unet = copy.deepcopy(stock).to(memory_format=torch.channels_last)
+    pipeline.unet = copy.deepcopy(stock)
     model = adapter("it", pipeline)
     pipeline.unet = stock
     return pipeline, model

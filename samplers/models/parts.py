@@ -68,9 +68,19 @@ def load_network(
     )
     if dtype == "float16" and getattr(network.config, "force_upcast", False):
         network = network.float()  # this autoencoder overflows in float16
-    # Pixel by pixel: the layout in which convolutions are fastest from a few rows on, on GPUs and on CPUs.
+    # Pixel by pixel: the layout in which convolutions are fastest on GPUs, and large ones on CPUs.
     network = network.to(device, memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
+
+
+def lay_out(denoiser: Any) -> None:
+    """Give a denoiser's weights the layout in which its forwards are fastest.
+
+    On a CPU that is channel by channel: at 8 x 8 latents by 2 to 7 % from two rows on, and no
+    matter at 32 x 32 (`benchmarks.layout`).
+    """
+    on_cpu = denoiser.device.type == "cpu"
+    denoiser.to(memory_format=torch.contiguous_format if on_cpu else torch.channels_last)
 
 
 def load_clip(source: str | Path, device: str) -> Any:

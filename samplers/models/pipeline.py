@@ -24,7 +24,7 @@ from samplers.models.autoencoder import Autoencoder, Pixels
 from samplers.models.base import Encoded
 from samplers.models.judge import Judge, load_judge
 from samplers.models.memory import checkpoint
-from samplers.models.parts import Loading, fuse, load_network, load_pipeline
+from samplers.models.parts import Loading, fuse, lay_out, load_network, load_pipeline
 from samplers.models.profiles import Profile, accelerate, begin
 from samplers.models.prompts import Embedded, Prompts
 
@@ -56,6 +56,8 @@ class PipelineModel:
             self.extras |= {"embedded"}
         self._pipeline = pipeline
         self._networks: dict[Network, Any] = {"main": network, "weak": weak}
+        for one in filter(None, self._networks.values()):
+            lay_out(one)
         self._part = known.part
         self._embedded_scale = known.embedded_scale
         self._cells_per_patch = patch_of(network.config, known.packed)
