@@ -31,7 +31,7 @@ async def test_six_tabs_follow_one_comparison_and_the_seventh_still_loads(
 @pytest.mark.slow
 async def test_a_restart_of_the_service_loses_nothing(browser: Browser, tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--port", "18973") as first:
-        slow = compared(first.url(), wait=False, model="slow", steps=200, prompts=["high"])
+        slow = compared(first.url(), wait=False, model="slow", steps=100, prompts=["high"])
         async with browsing(browser, first.url(), []) as context:
             page = await context.new_page()
             await page.goto(f"/compare/{slow}")
