@@ -67,25 +67,29 @@ class Crossed:
 
 
 def cut(network: Any) -> list[Cut]:
-    """Put a `Cut` in place of every projection of text in this UNet; none where one is not plain."""
+    """Put a `Cut` in place of every projection of text in this UNet; none where one is not plain.
+
+    A network that has them keeps them.
+    """
     layers = [layer for layer in network.modules() if getattr(layer, "is_cross_attention", False)]
+    places = [(layer, name) for layer in layers for name in ("to_k", "to_v")]
+    projections = [getattr(layer, name) for layer, name in places]
+    if all(isinstance(one, Cut) for one in projections):
+        return projections
     plain = all(
         isinstance(layer.processor, AttnProcessor2_0)
         and layer.norm_cross is None
         and layer.added_kv_proj_dim is None
         for layer in layers
     )
-    projections = [(layer, name, getattr(layer, name)) for layer in layers for name in ("to_k", "to_v")]
-    ends = list(accumulate(projection.out_features for _, _, projection in projections))
-    if (
-        not plain
-        or not ends
-        or network.config.encoder_hid_dim_type
-        or ends[-1] == projections[0][2].in_features
-    ):
+    if not plain or network.config.encoder_hid_dim_type:
         return []
-    cuts: list[Cut] = []
-    for (layer, name, projection), end in zip(projections, ends, strict=True):
-        cuts.append(Cut(projection, end - projection.out_features, end, ends[-1]))
-        setattr(layer, name, cuts[-1])
+    ends = list(accumulate(one.out_features for one in projections))
+    if ends[-1] == projections[0].in_features:  # then a `Cut` could not tell what it is given
+        return []
+    cuts = [
+        Cut(one, end - one.out_features, end, ends[-1]) for one, end in zip(projections, ends, strict=True)
+    ]
+    for (layer, name), one in zip(places, cuts, strict=True):
+        setattr(layer, name, one)
     return cuts

@@ -75,6 +75,15 @@ def test_a_network_that_changes_its_text_first_is_left_alone(unet: Any) -> None:
     assert not any(isinstance(layer, Cut) for layer in unet.modules())
 
 
+def test_a_network_is_cut_once(unet: Any) -> None:
+    rows = texts(unet, 2)
+    first, again = Crossed(unet), Crossed(unet)
+    wanted = first.batch(["a", "b"], rows)
+    torch.testing.assert_close(again.batch(["a", "b"], rows), wanted, rtol=0, atol=0)
+    assert crossed.cut(unet)
+    assert not any(isinstance(one.projection, Cut) for one in crossed.cut(unet))
+
+
 def test_main_and_weak_network_do_not_share_them(tiny_sd: Path) -> None:
     model = load(tiny_sd, name="tiny", dtype="float32", device="cpu", weak=tiny_sd / "unet")
     assert isinstance(model, StableDiffusion)
