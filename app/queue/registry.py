@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import cast
 
+from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
-from app.costs import Cost
 from app.queue.base import WorkerCard
 from app.queue.keys import Key, Keys
 from app.queue.records import compact
+
+CARD = TypeAdapter(WorkerCard)
+"""Leaves out what a worker of a newer version tells besides."""
 
 
 async def announce(redis: Redis, keys: Keys, card: WorkerCard, ttl_s: int) -> None:
@@ -38,9 +40,4 @@ async def workers(redis: Redis, keys: Keys) -> list[WorkerCard]:
     cards = await redis.mget([keys(Key.WORKER, one) for one in ids]) if ids else []
     if gone := [one for one, card in zip(ids, cards, strict=True) if card is None]:
         await redis.srem(keys(Key.WORKERS), *gone)
-    return [_card(json.loads(card)) for card in cards if card is not None]
-
-
-def _card(told: dict[str, Any]) -> WorkerCard:
-    told["costs"] = [Cost(**cost) for cost in told.get("costs", [])]
-    return WorkerCard(**told)
+    return [CARD.validate_json(card) for card in cards if card is not None]

@@ -1,6 +1,7 @@
 """What is special to Redis: nothing is left over, nothing is in two places, commands may be sent twice."""
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -11,8 +12,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from app.costs import Cost
 from app.jobs import RUNNING, TERMINAL, JobRecord, JobStatus
-from app.queue.base import Beat
+from app.queue.base import Beat, WorkerCard
 from app.queue.embedded import embedded_server
 from app.queue.keys import Key, Keys
 from app.queue.redis import RedisQueue
@@ -267,3 +269,13 @@ async def test_any_order_of_operations_keeps_the_invariant(
     assert {job.status for job in ended.values()} == TERMINAL, "the walk has seen every ending"
     for queue in queues:
         await queue.close()
+
+
+async def test_a_worker_of_a_newer_version_is_understood(redis: Redis, keys: Keys, queue: RedisQueue) -> None:
+    cost = Cost("toy", 8, 8, "cfg", 2, 1, 1, 1)
+    await queue.announce(WorkerCard("w", "host", 1, "cpu", ["toy"], 0, 16, costs=[cost]))
+    told = json.loads(await redis.get(keys(Key.WORKER, "w")) or "")
+    told["costs"][0]["joules"] = told["mood"] = 1
+    await redis.set(keys(Key.WORKER, "w"), json.dumps(told))
+    (card,) = await queue.workers()
+    assert (card.models, list(card.costs)) == (["toy"], [cost])
