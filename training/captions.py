@@ -7,9 +7,9 @@ from collections import Counter
 
 from training.data import COLOUR_NAMES
 
-STYLES = ("3d", "flat", "noto")
-SPOKEN = {"3d": ("3d", "3d", "fluent")}
-"""Words for a style besides its name."""
+SPOKEN = {"3d": ("3d", "3d", "fluent"), "flat": ("flat",), "noto": ("noto",)}
+"""The words that captions have for a style, each as often as it stands here."""
+STYLES = tuple(SPOKEN)
 EMPTY = ""
 
 ALIASES = {
@@ -121,7 +121,7 @@ class Captions:
         name = self.title(row, draw)
         thing = with_article(name) if draw.random() < 0.6 else name
         body = pick(TEMPLATES, draw) if draw.random() < 0.92 else draw.choice(PLAIN)
-        style = draw.choice(SPOKEN.get(row["style"], (row["style"],)))
+        style = draw.choice(SPOKEN[row["style"]])
         body = body.format(thing=thing, name=name, style=style)
         if row["keywords"] and draw.random() < 0.08:
             words = [w.lower() for w in row["keywords"] if w.lower() != name]

@@ -58,7 +58,8 @@ def sheet(pictures: list[list[Image.Image]], prompts: tuple[str, ...], columns: 
 
 def restyle(prompt: str, style: str) -> str:
     """The prompt with its style replaced."""
-    return re.sub("|".join(rf"\b{known}\b" for known in (*STYLES, *SPOKEN["3d"])), style, prompt)
+    words = {word for spoken in SPOKEN.values() for word in spoken}
+    return re.sub("|".join(rf"\b{word}\b" for word in words), style, prompt)
 
 
 def main() -> None:

@@ -9,17 +9,7 @@ from pydantic import BaseModel
 
 from app.api.answers import JobAnswer, JobList, job_answer, job_url
 from app.api.catalogue import Listed
-from app.api.deps import (
-    IdempotencyKey,
-    Job,
-    JobId,
-    Limit,
-    Lodestar,
-    PreferWait,
-    Service,
-    Wait,
-    pixel_steps,
-)
+from app.api.deps import IdempotencyKey, Job, JobId, Limit, Lodestar, PreferWait, Service, Wait, pixel_steps
 from app.api.direct import Direct
 from app.api.errors import Problem, not_found
 from app.api.filters import Filters
