@@ -1,7 +1,7 @@
 """Keys and values of a UNet's cross-attention, made once a prompt and not for every row of every step.
 
 They depend on the prompt alone. Where a picture has few cells, projecting the 77 tokens of its text is a
-good part of a forward (7 % of 32 rows at 8 x 8 latents: `benchmarks.crossed`). Large networks keep their
+good part of a forward (5.5 % of 32 rows at 8 x 8 latents: `benchmarks.crossed`). Large networks keep their
 own way: theirs would take megabytes a prompt to save a hundredth of a forward.
 """
 

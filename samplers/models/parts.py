@@ -76,7 +76,7 @@ def load_network(
 def lay_out(denoiser: Any) -> None:
     """Give a denoiser's weights the layout in which its forwards are fastest.
 
-    On a CPU that is channel by channel: at 8 x 8 latents by 2 to 7 % from two rows on, and no
+    On a CPU that is channel by channel: at 8 x 8 latents by 2 to 9 % from two rows on, and no
     matter at 32 x 32 (`benchmarks.layout`).
     """
     on_cpu = denoiser.device.type == "cpu"
